@@ -1,0 +1,57 @@
+# How this project declares its targets. One library per folder; every *_test.cc must be registered.
+#
+#   bert_add_library(NAME SOURCES a.cc ... DEPS target ...)
+#   bert_add_binary(NAME SOURCES main.cc DEPS target ...)
+#   bert_add_test(NAME SOURCES x_test.cc ... DEPS target ... [TIMEOUT seconds] [ENVIRONMENT A=b ...])
+#   bert_add_benchmark(NAME SOURCES x.cc DEPS target ...)
+
+function(bert_add_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  add_library(${name} STATIC ${ARG_SOURCES})
+  target_include_directories(${name} PUBLIC ${CMAKE_SOURCE_DIR})
+  target_link_libraries(${name} PUBLIC ${ARG_DEPS})
+endfunction()
+
+function(bert_add_binary name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${ARG_DEPS})
+endfunction()
+
+function(bert_add_test name)
+  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;DEPS;ENVIRONMENT" ${ARGN})
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 120)
+  endif()
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${ARG_DEPS} GTest::gmock GTest::gtest GTest::gtest_main)
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} ENVIRONMENT "${ARG_ENVIRONMENT}")
+  foreach(source ${ARG_SOURCES})
+    bert_register_test_source(${CMAKE_CURRENT_SOURCE_DIR}/${source})
+  endforeach()
+endfunction()
+
+function(bert_add_benchmark name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${ARG_DEPS} benchmark::benchmark benchmark::benchmark_main)
+endfunction()
+
+# For tests whose folder is not built in this configuration (Torch or CUDA off).
+function(bert_register_test_source path)
+  set_property(GLOBAL APPEND PROPERTY BERT_TEST_SOURCES ${path})
+endfunction()
+
+# Configuring fails on a test file that no target builds: it would look as if it passed.
+function(bert_check_tests_registered)
+  get_property(registered GLOBAL PROPERTY BERT_TEST_SOURCES)
+  foreach(folder common coordinator worker dataloader bertctl tests)
+    file(GLOB_RECURSE found CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${folder}/*_test.cc)
+    foreach(path ${found})
+      if(NOT path IN_LIST registered)
+        message(FATAL_ERROR "${path} is in no bert_add_test")
+      endif()
+    endforeach()
+  endforeach()
+endfunction()

@@ -1,0 +1,65 @@
+// BERT with its masked-language-model head, on packed rows.
+#ifndef BERT_WORKER_MODEL_MASKED_LM_H_
+#define BERT_WORKER_MODEL_MASKED_LM_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "absl/status/statusor.h"
+#include "worker/model/model_config.h"
+#include "worker/model/parameters.h"
+
+namespace bert::model {
+
+// A micro-batch of R rows of at most S tokens. A row holds one or more segments (documents or parts of documents);
+// attention never crosses from one to another and positions start at 0 in each.
+struct MaskedBatch {
+  at::Tensor input_ids;         // int64 [R, S]; padding holds pad_token_id.
+  at::Tensor position_ids;      // int64 [R, S]; within the segment.
+  at::Tensor segments;          // int32 [R, S]; 0-based number of the segment in its row, -1 on padding.
+  at::Tensor masked_positions;  // int64 [M]; indices into the flattened [R * S].
+  at::Tensor labels;            // int64 [M]; the original tokens there.
+};
+
+struct LossSums {
+  at::Tensor nll;          // fp32 scalar: sum over masked tokens of the negative log-likelihood, in nats; differentiable.
+  int64_t masked_tokens = 0;
+  int64_t correct = 0;     // Where the most probable token is the label; counted only when asked for.
+};
+
+// Not thread-safe. Owns its parameters.
+class MaskedLm {
+ public:
+  static absl::StatusOr<std::unique_ptr<MaskedLm>> Create(const ModelConfig& config, Precision precision,
+                                                          at::Device device);
+
+  const ModelConfig& config() const { return config_; }
+  Parameters& parameters() { return *parameters_; }
+
+  // Normal(0, initializer_range) for weights, truncated nowhere; 0 for biases, 1 for LayerNorm weights. The same seed
+  // gives the same bits, whatever the number of threads.
+  void InitializeWeights(uint64_t seed);
+
+  // Forward with dropout from `dropout_seed` (so that a repeated step repeats its bits) and then backward: adds
+  // d(nll sum)/d(parameters) to parameters().grad(). Nothing is divided: the caller divides by the global token count.
+  LossSums ForwardBackward(const MaskedBatch& batch, uint64_t dropout_seed);
+
+  // No dropout, no gradients; counts `correct`.
+  LossSums Evaluate(const MaskedBatch& batch);
+
+  // fp32 [M, vocab_size] at the masked positions; no dropout, no gradients. `labels` is not read.
+  at::Tensor Logits(const MaskedBatch& batch);
+
+ private:
+  MaskedLm(const ModelConfig& config, std::unique_ptr<Parameters> parameters);
+
+  ModelConfig config_;
+  std::unique_ptr<Parameters> parameters_;
+};
+
+}  // namespace bert::model
+
+#endif  // BERT_WORKER_MODEL_MASKED_LM_H_

@@ -1,0 +1,65 @@
+// All parameters of a model in one flat fp32 buffer, with a flat gradient buffer of the same layout: one all-reduce and
+// one optimizer pass cover everything.
+#ifndef BERT_WORKER_MODEL_PARAMETERS_H_
+#define BERT_WORKER_MODEL_PARAMETERS_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "worker/model/model_config.h"
+
+namespace bert::model {
+
+// One named tensor inside the flat buffers.
+struct ParameterInfo {
+  std::string name;  // As in Hugging Face's state dict, for example "bert.encoder.layer.0.output.dense.weight".
+  std::vector<int64_t> shape;
+  int64_t offset = 0;  // Elements from the start of the flat buffer.
+  int64_t size = 0;    // Elements.
+  bool decay = false;  // Weight decay applies: not for biases and LayerNorm.
+};
+
+// Owns the buffers. Not thread-safe.
+//
+// master: fp32 [n], what the optimizer updates and checkpoints store.
+// grad:   fp32 [n], the sum over all micro-batches since ZeroGrad.
+// With Precision::kBf16 the forward pass computes on bf16 copies: after changing `master` call RefreshCompute once.
+class Parameters {
+ public:
+  // Tied tensors (the MLM decoder and the word embeddings) appear once.
+  Parameters(std::vector<ParameterInfo> infos, Precision precision, at::Device device);
+
+  const std::vector<ParameterInfo>& infos() const { return infos_; }
+  int64_t size() const { return size_; }
+  at::Tensor& master() { return master_; }
+  at::Tensor& grad() { return grad_; }
+
+  // The leaf tensor that the forward pass uses (requires_grad); index as in infos().
+  const at::Tensor& compute(int64_t index) const { return compute_[index]; }
+
+  // A view of `master` (of `grad`) in the tensor's shape.
+  at::Tensor MasterView(int64_t index) const;
+  at::Tensor GradView(int64_t index) const;
+
+  // Copies `master` into the tensors of the forward pass (a no-op in fp32, where they share memory).
+  void RefreshCompute();
+  // Adds what the last backward left in the leaves' .grad() to `grad` and clears it.
+  void AccumulateGrad();
+  void ZeroGrad();
+
+ private:
+  std::vector<ParameterInfo> infos_;
+  Precision precision_;
+  int64_t size_ = 0;
+  at::Tensor master_;
+  at::Tensor grad_;
+  at::Tensor compute_flat_;
+  std::vector<at::Tensor> compute_;
+};
+
+}  // namespace bert::model
+
+#endif  // BERT_WORKER_MODEL_PARAMETERS_H_
