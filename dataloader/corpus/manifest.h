@@ -1,0 +1,79 @@
+// A dataset's manifest.json: what files belong to it, how large they are and what they contain.
+#ifndef BERT_DATALOADER_CORPUS_MANIFEST_H_
+#define BERT_DATALOADER_CORPUS_MANIFEST_H_
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "dataloader/corpus/shard.h"
+
+namespace bert::corpus {
+
+inline constexpr char kManifestFile[] = "manifest.json";
+inline constexpr char kTokenizerFolder[] = "tokenizer";
+inline constexpr char kShardFolder[] = "shards";
+
+struct FileEntry {
+  std::string name;
+  int64_t bytes = 0;
+  std::string digest;
+
+  friend bool operator==(const FileEntry&, const FileEntry&) = default;
+};
+
+struct TokenizerEntry {
+  std::string type = "wordpiece";
+  int32_t vocab_size = 0;
+  bool lowercase = true;
+  // In tokenizer/, vocab.txt among them.
+  std::vector<FileEntry> files;
+
+  friend bool operator==(const TokenizerEntry&, const TokenizerEntry&) = default;
+};
+
+// Sums over the shards; `words` as counted by the builder before tokenizing.
+struct SplitEntry {
+  int64_t documents = 0;
+  int64_t words = 0;
+  int64_t tokens = 0;
+  std::vector<ShardInfo> shards;
+
+  friend bool operator==(const SplitEntry&, const SplitEntry&) = default;
+};
+
+struct Manifest {
+  // xxh128 of the canonical JSON (keys sorted, no white space) without this field; it covers every file's digest and is
+  // the dataset's identity. Set by FormatManifest, WriteManifest and the readers.
+  std::string digest;
+  TokenizerEntry tokenizer;
+  int token_bytes = 2;
+  SplitEntry train;
+  SplitEntry validation;
+  // Entropy of the validation split's unigrams under the training split's counts, in nats.
+  double unigram_cross_entropy = 0;
+  // What the dataset was built from.
+  std::vector<FileEntry> sources;
+
+  friend bool operator==(const Manifest&, const Manifest&) = default;
+};
+
+// The manifest as indented JSON with its digest computed (any digest in the argument is ignored).
+std::string FormatManifest(const Manifest& manifest);
+
+// DATA_LOSS, naming `path` and the field: not JSON, a missing or mistyped field, an unknown version, sums that disagree
+// with the shards, a name that leaves the dataset's directory, or a digest that is not the content's.
+absl::StatusOr<Manifest> ParseManifest(std::string_view json, std::string_view path);
+
+// <directory>/manifest.json. NOT_FOUND: there is none, so this is no finished dataset.
+absl::StatusOr<Manifest> ReadManifest(const std::string& directory);
+
+// Writes <directory>/manifest.json durably and sets manifest->digest. Write it last: it makes the dataset exist.
+absl::Status WriteManifest(const std::string& directory, Manifest* manifest);
+
+}  // namespace bert::corpus
+
+#endif  // BERT_DATALOADER_CORPUS_MANIFEST_H_
