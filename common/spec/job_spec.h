@@ -18,10 +18,11 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "bert/v1/job_spec.pb.h"
+#include "google/protobuf/descriptor.h"
 
 namespace bert::spec {
 
-// Where each field was given: "train.steps" -> "job.yaml:12", or "--set train.steps=500".
+// Where each field was given: "train.steps" -> "job.yaml:12", or "--set train.steps=500"; "" -> the file.
 using FieldLocations = std::map<std::string, std::string>;
 
 struct ParsedSpec {

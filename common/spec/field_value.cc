@@ -1,0 +1,179 @@
+#include "common/spec/field_value.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <limits>
+#include <optional>
+#include <regex>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "common/spec/job_spec.h"
+#include "common/spec/nearest_name.h"
+
+namespace bert::spec {
+namespace {
+
+using google::protobuf::EnumDescriptor;
+using google::protobuf::EnumValueDescriptor;
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+
+absl::Status Wrong(std::string_view expected, std::string_view text, bool quoted) {
+  constexpr size_t kShownBytes = 60;
+  const std::string shown =
+      text.size() > kShownBytes ? fmt::format("{}...", text.substr(0, kShownBytes)) : std::string(text);
+  return absl::InvalidArgumentError(quoted ? fmt::format("must be {}, without quotes; it is \"{}\"", expected, shown)
+                                           : fmt::format("must be {}; it is '{}'", expected, shown));
+}
+
+bool Matches(std::string_view text, const char* pattern) {
+  // Numbers are short; std::regex recurses once per character.
+  return text.size() <= 400 && std::regex_match(text.begin(), text.end(), std::regex(pattern));
+}
+
+template <typename Integer>
+absl::Status ParseInteger(std::string_view text, bool quoted, Integer* value) {
+  if (quoted || !Matches(text, "-?(0|[1-9][0-9]*)")) {
+    if (!quoted && Matches(text, "-?0[0-9]+")) return Wrong("a whole number without leading zeros", text, quoted);
+    return Wrong("a whole number in digits only", text, quoted);
+  }
+  if (std::from_chars(text.data(), text.data() + text.size(), *value).ec != std::errc()) {
+    return Wrong(
+        fmt::format("between {} and {}", std::numeric_limits<Integer>::min(), std::numeric_limits<Integer>::max()),
+        text, quoted);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ParseDouble(std::string_view text, bool quoted, double* value) {
+  if (quoted || !Matches(text, R"(-?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?)")) {
+    return Wrong("a decimal number such as 0.1 or 1e-4", text, quoted);
+  }
+  // Underflow to zero is an error too: a learning rate of 1e-400 is a slip.
+  if (std::from_chars(text.data(), text.data() + text.size(), *value).ec != std::errc())
+    return Wrong("a number a double holds", text, quoted);
+  return absl::OkStatus();
+}
+
+absl::Status SetEnum(std::string_view text, const FieldDescriptor& field, Message& message) {
+  const EnumDescriptor& type = *field.enum_type();
+  for (int i = 1; i < type.value_count(); ++i) {
+    if (EnumValueName(*type.value(i)) == text) {
+      message.GetReflection()->SetEnum(&message, &field, type.value(i));
+      return absl::OkStatus();
+    }
+  }
+  const std::vector<std::string> names = EnumValueNames(type);
+  absl::Status status = Wrong(absl::StrCat("one of ", absl::StrJoin(names, ", ")), text, false);
+  if (const auto nearest = NearestName(absl::AsciiStrToLower(std::string(text)), names)) {
+    return absl::InvalidArgumentError(absl::StrCat(status.message(), "; did you mean '", *nearest, "'?"));
+  }
+  return status;
+}
+
+std::string DoubleText(double value) {
+  const std::string text = fmt::format("{}", value);
+  // fmt writes 1e-06.
+  return std::regex_replace(text, std::regex("e([-+]?)0+([0-9])"), "e$1$2");
+}
+
+// Whether YAML reads `text` back as the same plain string.
+bool PlainIsSafe(std::string_view text) {
+  if (!Matches(text, "[A-Za-z0-9_./][A-Za-z0-9_./:+-]*") || text.back() == ':') return false;
+  return absl::AsciiStrToLower(std::string(text)) != "null";
+}
+
+std::string StringText(const std::string& text) {
+  if (PlainIsSafe(text)) return text;
+  std::string quoted = "\"";
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (c == '"' || c == '\\') {
+      quoted.append({'\\', c});
+    } else if (byte < 0x20 || byte == 0x7f) {
+      absl::StrAppend(&quoted, fmt::format("\\x{:02x}", byte));
+    } else {
+      quoted.push_back(c);
+    }
+  }
+  return quoted + "\"";
+}
+
+}  // namespace
+
+std::string EnumValueName(const EnumValueDescriptor& value) {
+  // The zero value is <PREFIX>UNSPECIFIED by buf's rules.
+  const size_t prefix = value.type()->FindValueByNumber(0)->name().size() - std::string_view("UNSPECIFIED").size();
+  return absl::AsciiStrToLower(value.name().substr(prefix));
+}
+
+std::vector<std::string> EnumValueNames(const EnumDescriptor& type) {
+  std::vector<std::string> names;
+  for (int i = 0; i < type.value_count(); ++i) {
+    if (type.value(i)->number() != 0) names.push_back(EnumValueName(*type.value(i)));
+  }
+  return names;
+}
+
+absl::Status SetFieldFromText(std::string_view text, bool quoted, const FieldDescriptor& field, Message& message) {
+  const google::protobuf::Reflection& reflection = *message.GetReflection();
+  absl::Status status;
+  switch (field.cpp_type()) {
+    case FieldDescriptor::CPPTYPE_INT32: {
+      int32_t value = 0;
+      if (status = ParseInteger(text, quoted, &value); status.ok()) reflection.SetInt32(&message, &field, value);
+      return status;
+    }
+    case FieldDescriptor::CPPTYPE_INT64: {
+      int64_t value = 0;
+      if (status = ParseInteger(text, quoted, &value); status.ok()) reflection.SetInt64(&message, &field, value);
+      return status;
+    }
+    case FieldDescriptor::CPPTYPE_UINT64: {
+      uint64_t value = 0;
+      if (status = ParseInteger(text, quoted, &value); status.ok()) reflection.SetUInt64(&message, &field, value);
+      return status;
+    }
+    case FieldDescriptor::CPPTYPE_DOUBLE: {
+      double value = 0;
+      if (status = ParseDouble(text, quoted, &value); status.ok()) reflection.SetDouble(&message, &field, value);
+      return status;
+    }
+    case FieldDescriptor::CPPTYPE_BOOL:
+      if (quoted || (text != "true" && text != "false")) return Wrong("true or false", text, quoted);
+      reflection.SetBool(&message, &field, text == "true");
+      return absl::OkStatus();
+    case FieldDescriptor::CPPTYPE_ENUM:
+      return SetEnum(text, field, message);
+    case FieldDescriptor::CPPTYPE_STRING:
+      reflection.SetString(&message, &field, std::string(text));
+      return absl::OkStatus();
+    default:
+      return absl::InternalError(absl::StrCat("has a type no spec field may have: ", field.cpp_type_name()));
+  }
+}
+
+std::string FieldText(const Message& message, const FieldDescriptor& field) {
+  const google::protobuf::Reflection& reflection = *message.GetReflection();
+  switch (field.cpp_type()) {
+    case FieldDescriptor::CPPTYPE_INT32:
+      return fmt::format("{}", reflection.GetInt32(message, &field));
+    case FieldDescriptor::CPPTYPE_INT64:
+      return fmt::format("{}", reflection.GetInt64(message, &field));
+    case FieldDescriptor::CPPTYPE_UINT64:
+      return fmt::format("{}", reflection.GetUInt64(message, &field));
+    case FieldDescriptor::CPPTYPE_DOUBLE:
+      return DoubleText(reflection.GetDouble(message, &field));
+    case FieldDescriptor::CPPTYPE_BOOL:
+      return reflection.GetBool(message, &field) ? "true" : "false";
+    case FieldDescriptor::CPPTYPE_ENUM:
+      return EnumValueName(*reflection.GetEnum(message, &field));
+    default:
+      return StringText(reflection.GetString(message, &field));
+  }
+}
+
+}  // namespace bert::spec

@@ -1,0 +1,156 @@
+#include <gmock/gmock.h>
+
+#include <limits>
+
+#include "common/spec/job_spec.h"
+
+namespace bert::spec {
+namespace {
+
+// What Validate says of a file; "" where it is valid.
+std::string Problems(std::string_view yaml, const std::vector<std::string>& overrides = {}) {
+  const auto parsed = ParseJobSpec(yaml, "job.yaml", overrides);
+  EXPECT_TRUE(parsed.ok()) << parsed.status();
+  const auto complete = Complete(parsed->spec, parsed->locations);
+  EXPECT_TRUE(complete.ok()) << complete.status();
+  const absl::Status status = Validate(*complete, parsed->locations);
+  EXPECT_EQ(status.code(), status.ok() ? absl::StatusCode::kOk : absl::StatusCode::kInvalidArgument);
+  return std::string(status.message());
+}
+
+constexpr char kGood[] = "preset: tiny\ndata: {dataset: english}\n";
+
+std::string With(const std::string& override_text) { return Problems(kGood, {override_text}); }
+
+TEST(ValidationTest, AcceptsAGoodSpec) { EXPECT_EQ(Problems(kGood), ""); }
+
+TEST(ValidationTest, CollectsAllProblemsWithTheirLines) {
+  EXPECT_EQ(Problems(R"(name: Not Good
+preset: tiny
+workers:
+  min: 4
+  max: 2
+model:
+  hidden_size: 250
+data:
+  dataset: ../../etc
+  max_seq_len: 1024
+  masking:
+    mask_share: 0.8
+    random_share: 0.3
+train:
+  steps: 100
+  global_batch_size: 1
+  optimizer:
+    warmup_steps: 100
+checkpoint:
+  keep_last: 0
+)"),
+            R"(job.yaml:20: checkpoint.keep_last: must be between 1 and 1000; it is 0
+job.yaml:1: name: must be 1 to 40 lower-case letters, digits and '-', with no '-' at the ends; it is 'Not Good'
+job.yaml:7: model.hidden_size: must be divisible by model.num_attention_heads (4); it is 250
+job.yaml:10: data.max_seq_len: must be at most model.max_position_embeddings (512); it is 1024
+job.yaml:12: data.masking.mask_share: and data.masking.random_share together must be at most 1; they are 0.8 and 0.3
+job.yaml:9: data.dataset: must be the dataset's directory relative to the dataloader's --data-root, without '..', such as 'english' or 'books/v2'
+job.yaml:4: workers.min: must be at most workers.max (2); it is 4
+job.yaml:16: train.global_batch_size: must be at least workers.max (2), a row for each; it is 1
+job.yaml:18: train.optimizer.warmup_steps: must be less than train.steps (100); it is 100)");
+}
+
+TEST(ValidationTest, NamesWhatIsMissing) {
+  EXPECT_EQ(Problems("preset: tiny\n"),
+            "job.yaml: data.dataset: is required: the dataset's directory relative to the dataloader's --data-root");
+  EXPECT_THAT(Problems("data: {dataset: a}\n"),
+              testing::StartsWith("job.yaml: model.hidden_size: is required; give it, or a preset (bert-base, "));
+}
+
+TEST(ValidationTest, PointsAtTheFieldThatWasGivenWhereThePresetSetTheOther) {
+  EXPECT_EQ(Problems("preset: bert-base\ndata: {dataset: a}\ntrain:\n  steps: 500\n"),
+            "job.yaml:4: train.optimizer.warmup_steps: must be less than train.steps (500); it is 10000");
+}
+
+TEST(ValidationTest, HasNoLocationWithoutAFile) {
+  v1::JobSpec spec = *Complete(ParseJobSpec(kGood, "job.yaml")->spec);
+  spec.mutable_workers()->set_min(0);
+  spec.mutable_train()->mutable_optimizer()->set_learning_rate(std::numeric_limits<double>::quiet_NaN());
+  spec.mutable_model()->set_norm(static_cast<v1::NormPlacement>(77));
+  EXPECT_EQ(Validate(spec).message(),
+            "workers.min: must be between 1 and 4096; it is 0\n"
+            "model.norm: must be one of post_ln, pre_ln\n"
+            "train.optimizer.learning_rate: must be more than 0 and at most 10; it is nan");
+}
+
+TEST(ValidationTest, HoldsEveryBound) {
+  for (const char* override_text : {"priority=1001",
+                                    "workers.min=0",
+                                    "workers.max=0",
+                                    "workers.max=5000",
+                                    "model.hidden_size=0",
+                                    "model.num_hidden_layers=0",
+                                    "model.num_attention_heads=0",
+                                    "model.num_attention_heads=3",
+                                    "model.intermediate_size=-1",
+                                    "model.max_position_embeddings=7",
+                                    "model.type_vocab_size=0",
+                                    "model.hidden_dropout=1",
+                                    "model.hidden_dropout=-0.1",
+                                    "model.attention_dropout=1",
+                                    "model.layer_norm_eps=0",
+                                    "model.initializer_range=0",
+                                    "data.max_seq_len=7",
+                                    "data.max_seq_len=513",
+                                    "data.masking.probability=0",
+                                    "data.masking.probability=1.1",
+                                    "data.masking.mask_share=-0.1",
+                                    "data.masking.mask_share=1",
+                                    "data.masking.random_share=1.1",
+                                    "train.steps=0",
+                                    "train.steps=1000000001",
+                                    "train.global_batch_size=0",
+                                    "train.micro_batch_size=0",
+                                    "train.optimizer.learning_rate=0",
+                                    "train.optimizer.learning_rate=11",
+                                    "train.optimizer.warmup_steps=-1",
+                                    "train.optimizer.warmup_steps=2000",
+                                    "train.optimizer.beta1=1",
+                                    "train.optimizer.beta2=-1",
+                                    "train.optimizer.epsilon=0",
+                                    "train.optimizer.weight_decay=-1",
+                                    "train.optimizer.max_grad_norm=-1",
+                                    "train.log_every_steps=0",
+                                    "validation.every_steps=-1",
+                                    "validation.rows=-1",
+                                    "checkpoint.every_steps=0",
+                                    "checkpoint.keep_last=0",
+                                    "restarts.max=-1",
+                                    "restarts.max_without_progress=-1",
+                                    "data.dataset_digest=md5:1",
+                                    "name=-a",
+                                    "name=a_b",
+                                    "name=a234567890123456789012345678901234567890x"}) {
+    const std::string field(override_text, std::string_view(override_text).find('='));
+    EXPECT_THAT(With(override_text), testing::HasSubstr(std::string("--set ") + override_text)) << override_text;
+  }
+}
+
+TEST(ValidationTest, AcceptsTheEdges) {
+  for (const char* override_text :
+       {"name=a", "name=a234567890123456789012345678901234567890", "data.max_seq_len=512", "data.max_seq_len=8",
+        "data.masking.mask_share=0.9", "train.optimizer.warmup_steps=0", "train.optimizer.max_grad_norm=0",
+        "validation.every_steps=0", "validation.rows=0", "restarts.max=0", "train.micro_batch_size=65536",
+        "data.dataset_digest=xxh128:0123456789abcdef0123456789abcdef", "workers.max=64"}) {
+    EXPECT_EQ(With(override_text), "") << override_text;
+  }
+}
+
+TEST(ValidationTest, KeepsDatasetsInsideTheDataRoot) {
+  for (const char* path : {"/etc", "..", "a/../b", "a//b", "a/", "./a", "a\\b", "."}) {
+    EXPECT_THAT(With(std::string("data.dataset=") + path), testing::HasSubstr("data.dataset: must be")) << path;
+  }
+  for (const char* path : {"english", "books/v2", "a..b", "..a"}) {
+    EXPECT_EQ(With(std::string("data.dataset=") + path), "") << path;
+  }
+}
+
+}  // namespace
+}  // namespace bert::spec
