@@ -5,12 +5,12 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "dataloader/corpus/manifest.h"
 #include "dataloader/corpus/shard.h"
 
@@ -30,12 +30,12 @@ struct VocabularyFacts {
 
 // From the content of a vocab.txt (one piece a line, the line's number is the id). INVALID_ARGUMENT, naming `path`:
 // one of [PAD] [UNK] [CLS] [SEP] [MASK] is missing, or a line is empty or appears twice.
-absl::StatusOr<VocabularyFacts> ParseVocabulary(std::string_view content, std::string_view path);
+absl::StatusOr<VocabularyFacts> ParseVocabulary(absl::string_view content, absl::string_view path);
 
 enum class SplitKind { kTrain, kValidation };
 
 // "train" or "validation".
-std::string_view SplitName(SplitKind split);
+absl::string_view SplitName(SplitKind split);
 
 // The documents of a split, numbered over its shards in manifest order. Immutable; lives as long as its Dataset.
 class SplitView {

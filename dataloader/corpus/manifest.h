@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "dataloader/corpus/shard.h"
 
 namespace bert::corpus {
@@ -66,7 +67,7 @@ std::string FormatManifest(const Manifest& manifest);
 
 // DATA_LOSS, naming `path` and the field: not JSON, a missing or mistyped field, an unknown version, sums that disagree
 // with the shards, a name that leaves the dataset's directory, or a digest that is not the content's.
-absl::StatusOr<Manifest> ParseManifest(std::string_view json, std::string_view path);
+absl::StatusOr<Manifest> ParseManifest(std::string_view json, absl::string_view path);
 
 // <directory>/manifest.json. NOT_FOUND: there is none, so this is no finished dataset.
 absl::StatusOr<Manifest> ReadManifest(const std::string& directory);

@@ -99,7 +99,7 @@ class ShardReader {
   // Position of the first token id equal to `id`, or -1.
   int64_t FindToken(uint32_t id) const;
   // The whole file.
-  std::string_view contents() const { return file_.contents(); }
+  std::string_view contents() const { return file_.bytes(); }
 
  private:
   ShardReader(std::string path, MappedFile file) : path_(std::move(path)), file_(std::move(file)) {}
