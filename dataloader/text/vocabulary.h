@@ -1,0 +1,78 @@
+// The tokens of a WordPiece vocabulary and their ids.
+#ifndef BERT_DATALOADER_TEXT_VOCABULARY_H_
+#define BERT_DATALOADER_TEXT_VOCABULARY_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/statusor.h"
+
+namespace bert::text {
+
+inline constexpr std::string_view kContinuationPrefix = "##";
+
+// In the order in which a vocabulary trained here numbers them, from 0.
+inline constexpr std::array<std::string_view, 5> kSpecialTokens = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"};
+
+struct SpecialIds {
+  uint32_t pad = 0;
+  uint32_t unk = 0;
+  uint32_t cls = 0;
+  uint32_t sep = 0;
+  uint32_t mask = 0;
+};
+
+// Immutable; safe to share between threads. Movable, not copyable: the look-up tables point at the tokens.
+class Vocabulary {
+ public:
+  // `tokens[id]`. INVALID_ARGUMENT, naming the line that vocab.txt would have, when a token is empty, occurs twice, is
+  // not UTF-8 or holds a line break, or when a special token is missing.
+  static absl::StatusOr<Vocabulary> FromTokens(std::vector<std::string> tokens);
+  // vocab.txt: a token a line, ids from 0. Errors as FromTokens with the path in front, and those of ReadFile.
+  static absl::StatusOr<Vocabulary> Load(const std::string& path);
+
+  Vocabulary(Vocabulary&&) = default;
+  Vocabulary& operator=(Vocabulary&&) = default;
+
+  size_t size() const { return tokens_.size(); }
+  // The whole token, "##" included. `id` must be below size().
+  const std::string& Token(uint32_t id) const;
+  std::optional<uint32_t> Id(std::string_view token) const;
+  const SpecialIds& special() const { return special_; }
+  bool IsSpecial(uint32_t id) const;
+  // Whether the token goes on with the word before it. `id` must be below size().
+  bool IsContinuation(uint32_t id) const;
+
+  // The longest token that `text` begins with (`word_start`: one without "##", else one with, compared without it).
+  struct Match {
+    uint32_t id;
+    size_t bytes;
+  };
+  std::optional<Match> LongestPrefix(std::string_view text, bool word_start) const;
+
+  // The content of vocab.txt.
+  std::string ToText() const;
+
+ private:
+  Vocabulary() = default;
+
+  // Keys point into tokens_, whose elements a move leaves where they are.
+  using Table = absl::flat_hash_map<std::string_view, uint32_t>;
+
+  std::vector<std::string> tokens_;
+  Table starts_;
+  Table continuations_;
+  size_t longest_start_ = 0;
+  size_t longest_continuation_ = 0;
+  SpecialIds special_;
+};
+
+}  // namespace bert::text
+
+#endif  // BERT_DATALOADER_TEXT_VOCABULARY_H_

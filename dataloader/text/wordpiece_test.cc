@@ -1,0 +1,122 @@
+#include "dataloader/text/wordpiece.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/check.h"
+
+namespace bert::text {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+// Ids 5, 6, ... in this order.
+const std::vector<std::string>& Pieces() {
+  static const std::vector<std::string> pieces = {"un",  "##aff", "##able", "a",    "##a",     "cafe", "中", "文",
+                                                  "#",   "ing",   "##ing",  "zero", "##width", ".",    "'",  "t",
+                                                  "don", "[",     "]",      "mask", "Cafe",    "é",    "!"};
+  return pieces;
+}
+
+uint32_t IdOf(const std::string& piece) {
+  for (size_t i = 0; i < Pieces().size(); ++i) {
+    if (Pieces()[i] == piece) return static_cast<uint32_t>(i + kSpecialTokens.size());
+  }
+  BERT_CHECK(false) << piece;
+  return 0;
+}
+
+WordPieceTokenizer MakeTokenizer(const NormalizerOptions& options = {}) {
+  std::vector<std::string> tokens(kSpecialTokens.begin(), kSpecialTokens.end());
+  tokens.insert(tokens.end(), Pieces().begin(), Pieces().end());
+  auto vocabulary = Vocabulary::FromTokens(tokens);
+  BERT_CHECK(vocabulary.ok()) << vocabulary.status();
+  return WordPieceTokenizer(std::move(*vocabulary), options);
+}
+
+std::vector<uint32_t> Encode(std::string_view text, SpecialTokenText special = SpecialTokenText::kIsToken,
+                             const NormalizerOptions& options = {}) {
+  std::vector<uint32_t> ids;
+  MakeTokenizer(options).Encode(text, &ids, special);
+  return ids;
+}
+
+constexpr uint32_t kUnk = 1;
+constexpr uint32_t kMask = 4;
+
+TEST(WordPieceTest, TakesTheLongestPieces) {
+  EXPECT_THAT(Encode("unaffable"), ElementsAre(IdOf("un"), IdOf("##aff"), IdOf("##able")));
+  EXPECT_THAT(Encode("a aa"), ElementsAre(IdOf("a"), IdOf("a"), IdOf("##a")));
+}
+
+TEST(WordPieceTest, OneMissingPieceMakesTheWholeWordUnknown) {
+  EXPECT_THAT(Encode("unaffablex a"), ElementsAre(kUnk, IdOf("a")));
+  EXPECT_THAT(Encode("xun"), ElementsAre(kUnk));
+}
+
+TEST(WordPieceTest, AccentsGoAndDoNotCountWithoutThem) {
+  EXPECT_THAT(Encode("CAFÉ"), ElementsAre(IdOf("cafe")));
+  EXPECT_THAT(Encode("cafe\xCC\x81"), ElementsAre(IdOf("cafe")));
+  const NormalizerOptions cased{.lowercase = false};
+  EXPECT_THAT(Encode("Cafe cafe É é", SpecialTokenText::kIsToken, cased),
+              ElementsAre(IdOf("Cafe"), IdOf("cafe"), kUnk, IdOf("é")));
+}
+
+TEST(WordPieceTest, IdeographsAreWords) {
+  EXPECT_THAT(Encode("a中文a"), ElementsAre(IdOf("a"), IdOf("中"), IdOf("文"), IdOf("a")));
+}
+
+TEST(WordPieceTest, APrefixWrittenInTheTextIsPunctuation) {
+  EXPECT_THAT(Encode("##ing"), ElementsAre(IdOf("#"), IdOf("#"), IdOf("ing")));
+}
+
+TEST(WordPieceTest, ZeroWidthSpaceJoins) {
+  EXPECT_THAT(Encode("zero\xE2\x80\x8Bwidth"), ElementsAre(IdOf("zero"), IdOf("##width")));
+  EXPECT_THAT(Encode("zero\xE2\x80\x83"
+                     "a"),
+              ElementsAre(IdOf("zero"), IdOf("a")))
+      << "an em space does not";
+  EXPECT_THAT(Encode(std::string("ze\0r\x01o", 6)), ElementsAre(IdOf("zero")));
+}
+
+TEST(WordPieceTest, WordsLongerThanAHundredCharactersAreUnknown) {
+  std::vector<uint32_t> hundred(100, IdOf("##a"));
+  hundred[0] = IdOf("a");
+  EXPECT_EQ(Encode(std::string(100, 'a')), hundred);
+  EXPECT_THAT(Encode(std::string(101, 'a')), ElementsAre(kUnk));
+  std::string accents;
+  for (int i = 0; i < 100; ++i) accents += "á";
+  EXPECT_EQ(Encode(accents), hundred) << "characters count after normalisation, not bytes before it";
+}
+
+TEST(WordPieceTest, SpecialTokensInTheTextAreTokensOrText) {
+  EXPECT_THAT(Encode("a[MASK]a."), ElementsAre(IdOf("a"), kMask, IdOf("a"), IdOf(".")));
+  EXPECT_THAT(Encode("[[MASK]][MASK"), ElementsAre(IdOf("["), kMask, IdOf("]"), IdOf("["), IdOf("mask")));
+  EXPECT_THAT(Encode("[mask]"), ElementsAre(IdOf("["), IdOf("mask"), IdOf("]"))) << "case matters";
+  EXPECT_THAT(Encode("[MASK]", SpecialTokenText::kIsText), ElementsAre(IdOf("["), IdOf("mask"), IdOf("]")));
+}
+
+TEST(WordPieceTest, AppendsAndLeavesEmptyAlone) {
+  const WordPieceTokenizer tokenizer = MakeTokenizer();
+  std::vector<uint32_t> ids = {7};
+  tokenizer.Encode("", &ids);
+  tokenizer.Encode(" \n ", &ids);
+  tokenizer.Encode("a", &ids);
+  EXPECT_THAT(ids, ElementsAre(7, IdOf("a")));
+}
+
+TEST(WordPieceTest, DecodesToReadableText) {
+  const WordPieceTokenizer tokenizer = MakeTokenizer();
+  EXPECT_EQ(tokenizer.Decode(Encode("unaffable a. don't!")), "unaffable a. don ' t!");
+  EXPECT_EQ(tokenizer.Decode({2, IdOf("a"), kMask, 3}), "a");
+  EXPECT_EQ(tokenizer.Decode({2, IdOf("a"), kMask, 3}, /*skip_special_tokens=*/false), "[CLS] a [MASK] [SEP]");
+  EXPECT_EQ(tokenizer.Decode({}), "");
+}
+
+}  // namespace
+}  // namespace bert::text
