@@ -50,7 +50,7 @@ install_packages() {
 $(wanted_packages | paste -sd ' ')"
   fi
   local missing
-  mapfile -t missing < <(missing_packages)
+  read -r -a missing <<<"$(missing_packages | paste -sd ' ')"
   if [ ${#missing[@]} -eq 0 ]; then
     say "Debian packages: already there ($(wanted_packages | wc -l))"
     return
@@ -92,7 +92,9 @@ install_python() {
     say "Python packages: already there ($set_name set)"
     return
   fi
-  say "Python packages: installing the $set_name set ($(grep -c == "scripts/requirements-$set_name.txt")) into .deps/venv"
+  local count
+  count=$(grep -c == "scripts/requirements-$set_name.txt")
+  say "Python packages: installing the $set_name set ($count) into .deps/venv"
   pip_install "scripts/requirements-$set_name.txt"
   if [ "$set_name" = full ]; then
     .deps/venv/bin/python -m pip check --disable-pip-version-check ||
