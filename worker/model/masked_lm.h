@@ -2,13 +2,16 @@
 #ifndef BERT_WORKER_MODEL_MASKED_LM_H_
 #define BERT_WORKER_MODEL_MASKED_LM_H_
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <memory>
 #include <vector>
 
-#include <ATen/core/Tensor.h>
-
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "worker/model/encoder.h"
+#include "worker/model/layout.h"
 #include "worker/model/model_config.h"
 #include "worker/model/parameters.h"
 
@@ -24,12 +27,20 @@ struct MaskedBatch {
   at::Tensor labels;            // int64 [M]; the original tokens there.
 };
 
+// INVALID_ARGUMENT where a shape, a dtype, an id or a position does not fit the model. Reads every id: for input from
+// outside the process.
+absl::Status ValidateBatch(const MaskedBatch& batch, const ModelConfig& config);
+
 struct LossSums {
-  at::Tensor nll;          // fp32 scalar: sum over masked tokens of the negative log-likelihood, in nats; differentiable.
+  at::Tensor nll;  // fp32 scalar: sum over masked tokens of the negative log-likelihood, in nats.
   int64_t masked_tokens = 0;
-  int64_t correct = 0;     // Where the most probable token is the label; counted only when asked for.
+  int64_t correct = 0;  // Where the most probable token is the label; counted only when asked for.
 };
 
+// Forward and backward are written out operation by operation (encoder.h, operations.h) instead of recorded by
+// autograd: gradients land in the flat fp32 buffer at once, and nothing that the backward pass can recompute cheaply is
+// kept.
+//
 // Not thread-safe. Owns its parameters.
 class MaskedLm {
  public:
@@ -40,7 +51,7 @@ class MaskedLm {
   Parameters& parameters() { return *parameters_; }
 
   // Normal(0, initializer_range) for weights, truncated nowhere; 0 for biases, 1 for LayerNorm weights. The same seed
-  // gives the same bits, whatever the number of threads.
+  // gives the same bits, whatever the number of threads and the device.
   void InitializeWeights(uint64_t seed);
 
   // Forward with dropout from `dropout_seed` (so that a repeated step repeats its bits) and then backward: adds
@@ -54,10 +65,27 @@ class MaskedLm {
   at::Tensor Logits(const MaskedBatch& batch);
 
  private:
-  MaskedLm(const ModelConfig& config, std::unique_ptr<Parameters> parameters);
+  // The head's activations on the masked rows.
+  struct HeadTape {
+    at::Tensor rows;         // [M, H] of the encoder's output.
+    at::Tensor transformed;  // Before the activation.
+    Normed normed;
+  };
+
+  MaskedLm(const ModelConfig& config, const Layout& layout, std::unique_ptr<Parameters> parameters);
+
+  EncoderInput Input(const MaskedBatch& batch) const;
+  at::Tensor HeadForward(const at::Tensor& encoded, const at::Tensor& masked_positions, HeadTape* tape) const;
+  // Returns the gradient of `encoded`, zero outside the masked rows.
+  at::Tensor HeadBackward(const at::Tensor& d_logits, const HeadTape& tape, const at::Tensor& encoded,
+                          const at::Tensor& masked_positions) const;
 
   ModelConfig config_;
   std::unique_ptr<Parameters> parameters_;
+  Encoder encoder_;
+  Affine transform_;
+  Affine transform_norm_;
+  Affine decoder_;
 };
 
 }  // namespace bert::model

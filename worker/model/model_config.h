@@ -10,7 +10,8 @@ namespace bert::model {
 
 enum class NormPlacement {
   kPostLn,  // Devlin et al. 2018; Hugging Face `bert`.
-  kPreLn,   // Xiong et al. 2020; Hugging Face `megatron-bert`: no LayerNorm on embeddings, one more after the last block.
+  kPreLn,   // Xiong et al. 2020; Hugging Face `megatron-bert`: no LayerNorm on embeddings, one more after the last
+            // block.
 };
 enum class Activation { kGelu, kGeluTanh };
 enum class Precision { kFp32, kBf16 };

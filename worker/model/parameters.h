@@ -3,11 +3,11 @@
 #ifndef BERT_WORKER_MODEL_PARAMETERS_H_
 #define BERT_WORKER_MODEL_PARAMETERS_H_
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <string>
 #include <vector>
-
-#include <ATen/core/Tensor.h>
 
 #include "worker/model/model_config.h"
 
@@ -22,7 +22,8 @@ struct ParameterInfo {
   bool decay = false;  // Weight decay applies: not for biases and LayerNorm.
 };
 
-// Owns the buffers. Not thread-safe.
+// Owns the buffers, whose addresses never change: update them in place, never assign another tensor to them. Not
+// thread-safe.
 //
 // master: fp32 [n], what the optimizer updates and checkpoints store.
 // grad:   fp32 [n], the sum over all micro-batches since ZeroGrad.
@@ -33,31 +34,34 @@ class Parameters {
   Parameters(std::vector<ParameterInfo> infos, Precision precision, at::Device device);
 
   const std::vector<ParameterInfo>& infos() const { return infos_; }
+  Precision precision() const { return precision_; }
+  // Elements of each buffer: the sum of the tensors' sizes.
   int64_t size() const { return size_; }
   at::Tensor& master() { return master_; }
   at::Tensor& grad() { return grad_; }
 
-  // The leaf tensor that the forward pass uses (requires_grad); index as in infos().
-  const at::Tensor& compute(int64_t index) const { return compute_[index]; }
+  // What the forward pass reads, flat: bf16 [n], or `master` itself in fp32. An optimizer that writes it together with
+  // `master` need not call RefreshCompute.
+  at::Tensor& compute() { return compute_; }
 
-  // A view of `master` (of `grad`) in the tensor's shape.
+  // Views in the tensor's shape; index as in infos().
   at::Tensor MasterView(int64_t index) const;
   at::Tensor GradView(int64_t index) const;
+  at::Tensor ComputeView(int64_t index) const;
 
-  // Copies `master` into the tensors of the forward pass (a no-op in fp32, where they share memory).
+  // Copies `master` to `compute` (a no-op in fp32, where they are one).
   void RefreshCompute();
-  // Adds what the last backward left in the leaves' .grad() to `grad` and clears it.
-  void AccumulateGrad();
   void ZeroGrad();
 
  private:
+  at::Tensor View(const at::Tensor& flat, int64_t index) const;
+
   std::vector<ParameterInfo> infos_;
   Precision precision_;
   int64_t size_ = 0;
   at::Tensor master_;
   at::Tensor grad_;
-  at::Tensor compute_flat_;
-  std::vector<at::Tensor> compute_;
+  at::Tensor compute_;
 };
 
 }  // namespace bert::model

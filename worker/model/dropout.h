@@ -1,0 +1,45 @@
+// Dropout whose masks are a pure function of (key, element index): nothing is stored for the backward pass, a repeated
+// step repeats its bits, and neither the number of threads nor the device changes them.
+#ifndef BERT_WORKER_MODEL_DROPOUT_H_
+#define BERT_WORKER_MODEL_DROPOUT_H_
+
+#include <cstdint>
+
+namespace bert::model {
+
+// One application of dropout in one forward pass. Elements are dropped with `probability`, the others scaled by
+// 1 / (1 - probability).
+struct Dropout {
+  double probability = 0;
+  uint64_t key = 0;
+
+  bool active() const { return probability > 0; }
+  float scale() const { return static_cast<float>(1.0 / (1.0 - probability)); }
+  // An element is kept where its bits are at least this.
+  uint32_t threshold() const { return static_cast<uint32_t>(probability * 4294967296.0); }
+};
+
+// The key of the site-th dropout of the pass with this seed (the finaliser of SplitMix64 over both).
+inline uint64_t DropoutKey(uint64_t seed, uint64_t site) {
+  uint64_t x = seed + (site + 1) * 0x9e3779b97f4a7c15u;
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+  return x ^ (x >> 31);
+}
+
+// 32 bits for one element: a Weyl sequence through MurmurHash3's finaliser, keyed before both multiplications. Five
+// multiplications and shifts on 32-bit lanes, so compilers vectorise it.
+inline uint32_t DropoutBits(uint64_t key, uint32_t index) {
+  uint32_t x = index * 0x9e3779b9u + static_cast<uint32_t>(key);
+  x ^= x >> 16;
+  x *= 0x85ebca6bu;
+  x ^= static_cast<uint32_t>(key >> 32);
+  x ^= x >> 13;
+  x *= 0xc2b2ae35u;
+  x ^= x >> 16;
+  return x;
+}
+
+}  // namespace bert::model
+
+#endif  // BERT_WORKER_MODEL_DROPOUT_H_

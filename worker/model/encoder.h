@@ -1,0 +1,87 @@
+// The transformer: embeddings and blocks, pre-LN or post-LN, with an explicit backward pass.
+#ifndef BERT_WORKER_MODEL_ENCODER_H_
+#define BERT_WORKER_MODEL_ENCODER_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "worker/model/layout.h"
+#include "worker/model/model_config.h"
+#include "worker/model/operations.h"
+#include "worker/model/parameters.h"
+
+namespace bert::model {
+
+// The tensors of `index` in both buffers. LayerNorm's are read in fp32 always, so its bf16 copies are never used.
+Affine MakeLinear(const Parameters& parameters, AffineIndex index);
+Affine MakeNorm(const Parameters& parameters, AffineIndex index);
+
+// What the encoder reads of a batch.
+struct EncoderInput {
+  at::Tensor input_ids;     // int64 [R, S]
+  at::Tensor position_ids;  // int64 [R, S]
+  at::Tensor segments;      // int32 [R, S], or undefined where every row is one segment without padding.
+};
+
+// Holds views into the Parameters, which must outlive it. Not thread-safe.
+class Encoder {
+ public:
+  Encoder(const ModelConfig& config, const Layout& layout, const Parameters& parameters);
+
+  // Activations that Backward needs, from one forward pass.
+  struct LayerTape {
+    at::Tensor query_key_value;
+    Attended attended;
+    Normed after_attention;
+    at::Tensor intermediate;  // Before the activation.
+    at::Tensor activated;
+    Normed after_output;
+  };
+  struct Tape {
+    uint64_t dropout_seed = 0;
+    Normed first;
+    std::vector<LayerTape> layers;
+  };
+
+  // [R * S, H] in the compute dtype. With a tape: dropout from its seed, and the activations are kept in it; without:
+  // no dropout.
+  at::Tensor Forward(const EncoderInput& input, Tape* tape) const;
+
+  // Adds to the gradients of all parameters of the encoder, given that of Forward's result.
+  void Backward(at::Tensor d_output, const EncoderInput& input, const Tape& tape) const;
+
+ private:
+  struct Layer {
+    Affine query_key_value;
+    Affine attention_output;
+    Affine intermediate;
+    Affine output;
+    Affine norm_after_attention;
+    Affine norm_after_output;
+  };
+
+  bool PreLn() const { return config_.norm == NormPlacement::kPreLn; }
+  AttentionShape Shape(const EncoderInput& input) const;
+  // `site` numbers the dropouts of one pass: 0 for the embeddings, then three a layer.
+  Dropout DropoutAt(const Tape* tape, double probability, uint64_t site) const;
+  const at::Tensor& Residual(const Normed& normed) const { return PreLn() ? normed.sum : normed.output; }
+  NormedGrad NormBackward(const at::Tensor& d_output, const at::Tensor& d_residual, const Normed& normed,
+                          const Dropout& dropout, const Affine& norm) const;
+  Normed ForwardEmbeddings(const EncoderInput& input, const Tape* tape) const;
+  void BackwardEmbeddings(at::Tensor d_output, const at::Tensor& d_residual, const EncoderInput& input,
+                          const Tape& tape) const;
+
+  const ModelConfig config_;
+  at::ScalarType dtype_;
+  Weight word_embeddings_;  // Read in fp32: the sum of three is rounded once.
+  Weight position_embeddings_;
+  Weight token_type_embeddings_;
+  Affine first_norm_;
+  std::vector<Layer> layers_;
+};
+
+}  // namespace bert::model
+
+#endif  // BERT_WORKER_MODEL_ENCODER_H_

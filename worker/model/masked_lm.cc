@@ -1,0 +1,146 @@
+#include "worker/model/masked_lm.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/core/LegacyTypeDispatch.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros_like.h>
+
+#include <exception>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/check.h"
+#include "common/status_macros.h"
+
+namespace bert::model {
+namespace {
+
+absl::Status CheckTensor(const char* name, const at::Tensor& tensor, at::ScalarType dtype, int64_t dimensions) {
+  if (tensor.defined() && tensor.scalar_type() == dtype && tensor.dim() == dimensions) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(name, " is not a ", dimensions, "-dimensional tensor of ", c10::toString(dtype)));
+}
+
+absl::Status CheckBounds(const char* name, const at::Tensor& tensor, int64_t min, int64_t max) {
+  if (tensor.numel() == 0) return absl::OkStatus();
+  const int64_t low = tensor.min().item<int64_t>();
+  const int64_t high = tensor.max().item<int64_t>();
+  if (low >= min && high <= max) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(name, " holds ", low < min ? low : high, "; the model takes ", min, " to ", max));
+}
+
+// Whether attention needs no mask.
+bool OneSegmentPerRow(const at::Tensor& segments) { return segments.eq(0).all().item<bool>(); }
+
+}  // namespace
+
+absl::Status ValidateBatch(const MaskedBatch& batch, const ModelConfig& config) {
+  RETURN_IF_ERROR(CheckTensor("input_ids", batch.input_ids, at::kLong, 2));
+  RETURN_IF_ERROR(CheckTensor("position_ids", batch.position_ids, at::kLong, 2));
+  RETURN_IF_ERROR(CheckTensor("segments", batch.segments, at::kInt, 2));
+  RETURN_IF_ERROR(CheckTensor("masked_positions", batch.masked_positions, at::kLong, 1));
+  RETURN_IF_ERROR(CheckTensor("labels", batch.labels, at::kLong, 1));
+  if (batch.position_ids.sizes() != batch.input_ids.sizes() || batch.segments.sizes() != batch.input_ids.sizes()) {
+    return absl::InvalidArgumentError("input_ids, position_ids and segments differ in shape");
+  }
+  if (batch.labels.sizes() != batch.masked_positions.sizes()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(batch.masked_positions.size(0), " masked positions but ", batch.labels.size(0), " labels"));
+  }
+  RETURN_IF_ERROR(CheckBounds("input_ids", batch.input_ids, 0, config.vocab_size - 1));
+  RETURN_IF_ERROR(CheckBounds("position_ids", batch.position_ids, 0, config.max_position_embeddings - 1));
+  RETURN_IF_ERROR(CheckBounds("masked_positions", batch.masked_positions, 0, batch.input_ids.numel() - 1));
+  return CheckBounds("labels", batch.labels, 0, config.vocab_size - 1);
+}
+
+absl::StatusOr<std::unique_ptr<MaskedLm>> MaskedLm::Create(const ModelConfig& config, Precision precision,
+                                                           at::Device device) {
+  RETURN_IF_ERROR(Validate(config));
+  try {
+    const Layout layout = MakeLayout(config);
+    auto parameters = std::make_unique<Parameters>(layout.infos, precision, device);
+    return std::unique_ptr<MaskedLm>(new MaskedLm(config, layout, std::move(parameters)));
+  } catch (const std::exception& error) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("cannot allocate the model on ", device.str(), ": ", error.what()));
+  }
+}
+
+MaskedLm::MaskedLm(const ModelConfig& config, const Layout& layout, std::unique_ptr<Parameters> parameters)
+    : config_(config),
+      parameters_(std::move(parameters)),
+      encoder_(config, layout, *parameters_),
+      transform_(MakeLinear(*parameters_, layout.transform)),
+      transform_norm_(MakeNorm(*parameters_, layout.transform_norm)),
+      decoder_(MakeLinear(*parameters_, {layout.word_embeddings, layout.decoder_bias})) {}
+
+void MaskedLm::InitializeWeights(uint64_t seed) {
+  at::AutoDispatchBelowADInplaceOrView no_autograd;
+  // Drawn on the CPU, tensor after tensor: normal_ with a generator is serial there, and devices agree.
+  at::Generator generator = at::detail::createCPUGenerator(seed);
+  const std::vector<ParameterInfo>& infos = parameters_->infos();
+  for (size_t i = 0; i < infos.size(); ++i) {
+    at::Tensor master = parameters_->MasterView(static_cast<int64_t>(i));
+    if (infos[i].decay) {
+      at::Tensor values = at::empty(infos[i].shape, at::kFloat);
+      values.normal_(0, config_.initializer_range, generator);
+      master.copy_(values);
+    } else {
+      const bool norm_weight = infos[i].name.ends_with(".weight");
+      master.fill_(norm_weight ? 1.0 : 0.0);
+    }
+  }
+  parameters_->RefreshCompute();
+}
+
+EncoderInput MaskedLm::Input(const MaskedBatch& batch) const {
+  BERT_CHECK(batch.input_ids.dim() == 2 && batch.segments.sizes() == batch.input_ids.sizes() &&
+             batch.position_ids.sizes() == batch.input_ids.sizes())
+      << "a batch of unequal shapes";
+  return {batch.input_ids, batch.position_ids, OneSegmentPerRow(batch.segments) ? at::Tensor() : batch.segments};
+}
+
+at::Tensor MaskedLm::HeadForward(const at::Tensor& encoded, const at::Tensor& masked_positions, HeadTape* tape) const {
+  HeadTape local;
+  HeadTape& saved = tape == nullptr ? local : *tape;
+  saved.rows = encoded.index_select(0, masked_positions);
+  saved.transformed = Linear(saved.rows, transform_);
+  saved.normed =
+      AddDropoutNorm(Gelu(saved.transformed, config_.activation), {}, {}, transform_norm_, config_.layer_norm_eps);
+  return Linear(saved.normed.output, decoder_);
+}
+
+at::Tensor MaskedLm::HeadBackward(const at::Tensor& d_logits, const HeadTape& tape, const at::Tensor& encoded,
+                                  const at::Tensor& masked_positions) const {
+  at::Tensor d = LinearBackward(d_logits, tape.normed.output, decoder_);
+  d = AddDropoutNormBackward(d, {}, tape.normed, {}, transform_norm_).d_sum;
+  d = LinearBackward(GeluBackward(d, tape.transformed, config_.activation), tape.rows, transform_);
+  return at::zeros_like(encoded).index_add_(0, masked_positions, d);
+}
+
+LossSums MaskedLm::ForwardBackward(const MaskedBatch& batch, uint64_t dropout_seed) {
+  at::AutoDispatchBelowADInplaceOrView no_autograd;
+  const EncoderInput input = Input(batch);
+  Encoder::Tape tape{.dropout_seed = dropout_seed, .first = {}, .layers = {}};
+  HeadTape head;
+  const at::Tensor encoded = encoder_.Forward(input, &tape);
+  CrossEntropyResult loss = CrossEntropy(HeadForward(encoded, batch.masked_positions, &head), batch.labels, true);
+  encoder_.Backward(HeadBackward(loss.d_logits, head, encoded, batch.masked_positions), input, tape);
+  return {.nll = loss.nll, .masked_tokens = batch.labels.numel(), .correct = 0};
+}
+
+LossSums MaskedLm::Evaluate(const MaskedBatch& batch) {
+  at::AutoDispatchBelowADInplaceOrView no_autograd;
+  const at::Tensor logits = HeadForward(encoder_.Forward(Input(batch), nullptr), batch.masked_positions, nullptr);
+  const int64_t correct = logits.argmax(1).eq(batch.labels).sum().item<int64_t>();
+  const CrossEntropyResult loss = CrossEntropy(logits, batch.labels, false);
+  return {.nll = loss.nll, .masked_tokens = batch.labels.numel(), .correct = correct};
+}
+
+at::Tensor MaskedLm::Logits(const MaskedBatch& batch) {
+  at::AutoDispatchBelowADInplaceOrView no_autograd;
+  return HeadForward(encoder_.Forward(Input(batch), nullptr), batch.masked_positions, nullptr).to(at::kFloat);
+}
+
+}  // namespace bert::model
