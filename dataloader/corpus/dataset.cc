@@ -13,6 +13,7 @@ namespace bert::corpus {
 namespace {
 
 constexpr char kVocabularyFile[] = "vocab.txt";
+constexpr int kSpecialTokens = 5;
 
 absl::Status VocabularyMismatch(absl::string_view path, absl::string_view why) {
   return absl::FailedPreconditionError(absl::StrCat(path, ": the vocabulary does not match the dataset: ", why,
@@ -68,6 +69,9 @@ absl::StatusOr<VocabularyFacts> ParseVocabulary(absl::string_view content, absl:
     const auto found = ids.find(name);
     if (found == ids.end()) return absl::InvalidArgumentError(absl::StrCat(path, ": ", name, " is missing"));
     *id = found->second;
+  }
+  if (facts.vocab_size <= kSpecialTokens) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": no pieces but special tokens"));
   }
   return facts;
 }

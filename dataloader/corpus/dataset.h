@@ -29,7 +29,7 @@ struct VocabularyFacts {
 };
 
 // From the content of a vocab.txt (one piece a line, the line's number is the id). INVALID_ARGUMENT, naming `path`:
-// one of [PAD] [UNK] [CLS] [SEP] [MASK] is missing, or a line is empty or appears twice.
+// one of [PAD] [UNK] [CLS] [SEP] [MASK] is missing, there is nothing else, or a line is empty or appears twice.
 absl::StatusOr<VocabularyFacts> ParseVocabulary(absl::string_view content, absl::string_view path);
 
 enum class SplitKind { kTrain, kValidation };

@@ -148,7 +148,7 @@ TEST(VocabularyTest, MistakesAreNamedByLine) {
   EXPECT_THAT(ParseVocabulary("[PAD]\na\n\nb\n", "v.txt").status().message(), HasSubstr("v.txt:3: an empty line"));
   EXPECT_THAT(ParseVocabulary("[PAD]\na\na\n", "v.txt").status().message(),
               HasSubstr("v.txt:3: 'a' is already in line 2"));
-  EXPECT_TRUE(ParseVocabulary("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]", "v.txt").ok());
+  EXPECT_TRUE(ParseVocabulary("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na", "v.txt").ok());
 }
 
 }  // namespace

@@ -1,0 +1,95 @@
+#include "dataloader/sampling/batch_sampler.h"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/check.h"
+#include "common/status_macros.h"
+
+namespace bert::sampling {
+namespace {
+
+constexpr int64_t kRowNumberMax = int64_t{1} << 62;
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<BatchSampler>> BatchSampler::Create(std::shared_ptr<const RowIndex> rows,
+                                                                   const BatchOrder& order, const Masking& masking) {
+  RETURN_IF_ERROR(ValidateMasking(masking));
+  if (order.global_batch_size < 1) {
+    return absl::InvalidArgumentError(absl::StrCat("global_batch_size ", order.global_batch_size, " is below 1"));
+  }
+  if (order.split == corpus::SplitKind::kTrain && rows->rows() == 0) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("dataset ", rows->dataset().directory(), ": the train split is empty"));
+  }
+  return std::unique_ptr<BatchSampler>(new BatchSampler(std::move(rows), order, masking));
+}
+
+BatchSampler::BatchSampler(std::shared_ptr<const RowIndex> rows, const BatchOrder& order, const Masking& masking)
+    : rows_(std::move(rows)), order_(order), masker_(rows_->dataset().vocabulary(), masking, order.seed) {
+  if (order_.split == corpus::SplitKind::kTrain) permutation_.emplace(rows_->rows(), order_.seed, epoch_);
+}
+
+absl::Status BatchSampler::CheckRange(int64_t step, int32_t row_begin, int32_t row_end) const {
+  if (row_begin < 0 || row_begin > row_end || row_end > order_.global_batch_size) {
+    return absl::InvalidArgumentError(absl::StrCat("rows [", row_begin, ", ", row_end, ") are not within the ",
+                                                   order_.global_batch_size, " rows of a step"));
+  }
+  const bool too_far = step >= kRowNumberMax / order_.global_batch_size;
+  const bool past_last_epoch = !too_far && permutation_.has_value() &&
+                               (step + 1) * order_.global_batch_size / rows_->rows() >
+                                   static_cast<int64_t>(std::numeric_limits<uint32_t>::max());
+  if (step < 0 || too_far || past_last_epoch) {
+    return absl::InvalidArgumentError(absl::StrCat("step ", step, " does not exist"));
+  }
+  return absl::OkStatus();
+}
+
+void BatchSampler::FillRows(int64_t step, int32_t row_begin, int32_t row_end, RowBatch* batch) {
+  const absl::Status in_range = CheckRange(step, row_begin, row_end);
+  BERT_CHECK(in_range.ok()) << in_range;
+  batch->Clear();
+  batch->step = step;
+  batch->row_begin = row_begin;
+  const int64_t first = step * order_.global_batch_size;
+  for (int64_t number = first + row_begin; number < first + row_end; ++number) {
+    if (!permutation_.has_value()) {
+      if (number >= rows_->rows()) break;
+      AppendRow(/*epoch=*/0, number, batch);
+      continue;
+    }
+    const auto epoch = static_cast<uint64_t>(number / rows_->rows());
+    if (epoch != epoch_) {
+      epoch_ = epoch;
+      permutation_.emplace(rows_->rows(), order_.seed, epoch);
+    }
+    AppendRow(epoch, (*permutation_)(number % rows_->rows()), batch);
+  }
+}
+
+void BatchSampler::AppendRow(uint64_t epoch, int64_t row, RowBatch* batch) {
+  const corpus::VocabularyFacts& vocabulary = rows_->dataset().vocabulary();
+  rows_->GetPieces(row, &pieces_);
+  const size_t row_offset = batch->token_ids.size();
+  const size_t segment_offset = batch->segment_lengths.size();
+  for (const Piece& piece : pieces_) {
+    const size_t offset = batch->token_ids.size();
+    batch->token_ids.resize(offset + static_cast<size_t>(piece.length) + 2);
+    int32_t* out = batch->token_ids.data() + offset;
+    out[0] = vocabulary.cls_id;
+    rows_->split().CopyTokens(piece.begin, piece.length, out + 1);
+    out[piece.length + 1] = vocabulary.sep_id;
+    batch->segment_lengths.push_back(static_cast<uint16_t>(piece.length + 2));
+  }
+  batch->segment_counts.push_back(static_cast<uint16_t>(pieces_.size()));
+  const int masked = masker_.MaskRow(epoch, row, absl::MakeSpan(batch->token_ids).subspan(row_offset),
+                                     absl::MakeConstSpan(batch->segment_lengths).subspan(segment_offset),
+                                     &batch->masked_positions, &batch->labels);
+  batch->masked_counts.push_back(static_cast<uint16_t>(masked));
+  ++batch->row_count;
+}
+
+}  // namespace bert::sampling

@@ -1,0 +1,73 @@
+// Which tokens the model has to guess.
+#ifndef BERT_DATALOADER_SAMPLING_MASKING_H_
+#define BERT_DATALOADER_SAMPLING_MASKING_H_
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "dataloader/corpus/dataset.h"
+#include "dataloader/sampling/philox.h"
+
+namespace bert::sampling {
+
+struct Masking {
+  // Share of a row's tokens ([CLS] and [SEP] not counted) to predict.
+  double probability = 0.15;
+  // Of those: share that becomes [MASK], share that becomes a random token; the rest stays.
+  double mask_share = 0.8;
+  double random_share = 0.1;
+  // Choose words with all their "##" pieces, else single tokens.
+  bool whole_word = true;
+};
+
+// INVALID_ARGUMENT names the field: shares outside [0, 1], or mask_share + random_share over 1.
+absl::Status ValidateMasking(const Masking& masking);
+
+// Masks rows as Devlin et al. 2018 and its released code (create_masked_lm_predictions, whole-word form): the row's
+// words are shuffled and taken in turn while they fit into max(1, round(probability * tokens)) tokens; one that would
+// exceed this is passed over. Each chosen token by itself becomes [MASK], a random token, or stays. Random tokens are
+// uniform over the vocabulary without the five special ones. With probability 0 nothing is masked.
+//
+// A word is a piece and the "##" pieces behind it; a part of a document that begins inside a word begins one.
+// The outcome depends on (seed, epoch, row) and the row's tokens only. Not thread-safe: keeps scratch buffers.
+class Masker {
+ public:
+  // `vocabulary` outlives the Masker; `masking` is valid.
+  Masker(const corpus::VocabularyFacts& vocabulary, const Masking& masking, uint64_t seed);
+
+  // Masks a row in place. `token_ids` are in the vocabulary; `segment_lengths` are those of [CLS] tokens [SEP] and sum
+  // to token_ids.size() <= 65535. Appends the masked positions, ascending, the original tokens there, and returns how
+  // many.
+  int MaskRow(uint64_t epoch, int64_t row, absl::Span<int32_t> token_ids, absl::Span<const uint16_t> segment_lengths,
+              std::vector<uint16_t>* positions, std::vector<int32_t>* labels);
+
+ private:
+  struct Word {
+    uint16_t begin;
+    uint16_t length;
+  };
+
+  // Fills words_; returns how many tokens they have.
+  int FindWords(absl::Span<const int32_t> token_ids, absl::Span<const uint16_t> segment_lengths);
+  // Sets the bits of the chosen positions in chosen_.
+  void ChooseWords(int budget, PhiloxStream& random);
+  int32_t Replacement(int32_t original, PhiloxStream& random) const;
+
+  const corpus::VocabularyFacts& vocabulary_;
+  const Masking masking_;
+  const uint64_t seed_;
+  // A number below the first means [MASK], one below the second a random token; of 2^32.
+  const uint64_t mask_below_;
+  const uint64_t random_below_;
+  std::array<int32_t, 5> special_ids_;  // Ascending.
+  std::vector<Word> words_;
+  size_t word_count_ = 0;
+  std::vector<uint64_t> chosen_;
+};
+
+}  // namespace bert::sampling
+
+#endif  // BERT_DATALOADER_SAMPLING_MASKING_H_
