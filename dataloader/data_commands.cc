@@ -1,0 +1,195 @@
+#include "dataloader/data_commands.h"
+
+#include <spdlog/spdlog.h>
+
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string_view>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "common/files.h"
+#include "common/status_macros.h"
+#include "dataloader/corpus/dataset.h"
+#include "dataloader/corpus/dataset_builder.h"
+#include "dataloader/corpus/text_reader.h"
+#include "dataloader/dataset_summary.h"
+#include "dataloader/progress_line.h"
+#include "dataloader/text/tokenizer_files.h"
+#include "dataloader/text/vocabulary_trainer.h"
+
+namespace bert::data {
+namespace {
+
+constexpr int kWarningsMax = 10;
+
+// Logs the first few documents that are left out; a corpus in another encoding has one on every line.
+class LeftOutLog {
+ public:
+  void Add(const std::string& line) {
+    if (++count_ <= kWarningsMax) spdlog::warn("{}", line);
+    if (count_ == kWarningsMax) spdlog::warn("further documents that are not UTF-8 are only counted");
+  }
+
+ private:
+  int64_t count_ = 0;
+};
+
+double SecondsSince(absl::Duration start, Clock& clock) { return absl::ToDoubleSeconds(clock.Monotonic() - start); }
+
+absl::Status Flushed(std::ostream& out) {
+  out.flush();
+  return out ? absl::OkStatus() : absl::InternalError("cannot write the output");
+}
+
+// The same vocabulary again is no harm: it comes from running a command twice.
+absl::Status CheckTokenizerOutput(const TrainTokenizerFlags& flags, const text::WordPieceTokenizer& tokenizer) {
+  if (flags.force) return absl::OkStatus();
+  for (const auto& [name, content] : text::TokenizerFiles(tokenizer)) {
+    const std::string path = absl::StrCat(flags.output, "/", name);
+    const absl::StatusOr<std::string> existing = ReadFile(path);
+    if (absl::IsNotFound(existing.status()) || (existing.ok() && *existing == content)) continue;
+    RETURN_IF_ERROR(existing.status());
+    return absl::AlreadyExistsError(absl::StrCat(path, " already exists and differs; --force replaces it"));
+  }
+  return absl::OkStatus();
+}
+
+std::string LeftOutText(const corpus::BuildReport& report) {
+  return absl::StrFormat("left out: %d duplicate, %d not UTF-8, %d empty documents", report.duplicate_documents,
+                         report.invalid_documents, report.empty_documents);
+}
+
+}  // namespace
+
+absl::Status TrainTokenizer(const TrainTokenizerFlags& flags, const Terminal& terminal) {
+  const absl::Duration start = terminal.clock.Monotonic();
+  ASSIGN_OR_RETURN(std::vector<corpus::TextFile> files, corpus::ListTextFiles(flags.inputs));
+  int64_t bytes_total = 0;
+  for (const corpus::TextFile& file : files) bytes_total += file.bytes;
+  LeftOutLog left_out;
+  corpus::TextReader reader(std::move(files),
+                            {.strict = flags.strict, .report = [&](const std::string& line) { left_out.Add(line); }});
+  text::VocabularyTrainer trainer({.vocab_size = flags.vocab_size,
+                                   .min_frequency = flags.min_frequency,
+                                   .alphabet_limit = flags.alphabet_limit,
+                                   .normalizer = {.lowercase = !flags.cased}});
+  {
+    ProgressLine progress("counting words", terminal.err, terminal.err_is_terminal, terminal.clock);
+    while (true) {
+      ASSIGN_OR_RETURN(const std::optional<std::string> document, reader.Next());
+      if (!document) break;
+      trainer.AddText(*document);
+      progress.Update(reader.bytes_read(), bytes_total);
+    }
+  }
+  ASSIGN_OR_RETURN(text::Vocabulary vocabulary, trainer.Train());
+  const size_t size = vocabulary.size();
+  if (size < flags.vocab_size) {
+    spdlog::warn("the text gives {} tokens only: no further pair occurs {} times vocab_size={}", size,
+                 flags.min_frequency, flags.vocab_size);
+  }
+  const text::WordPieceTokenizer tokenizer(std::move(vocabulary), {.lowercase = !flags.cased});
+  RETURN_IF_ERROR(CheckTokenizerOutput(flags, tokenizer));
+  RETURN_IF_ERROR(text::WriteTokenizerFiles(tokenizer, flags.output));
+  terminal.out << absl::StrFormat("%s: %d tokens from %d words (%d distinct) in %.1f MB, %.1f s\n", flags.output, size,
+                                  trainer.words(), trainer.distinct_words(),
+                                  static_cast<double>(reader.bytes_read()) / 1e6, SecondsSince(start, terminal.clock));
+  return Flushed(terminal.out);
+}
+
+absl::Status Build(const BuildFlags& flags, const Terminal& terminal, std::function<bool()> cancelled) {
+  const absl::Duration start = terminal.clock.Monotonic();
+  LeftOutLog left_out;
+  auto progress = std::make_unique<ProgressLine>("tokenizing", terminal.err, terminal.err_is_terminal, terminal.clock);
+  corpus::BuildOptions options{
+      .inputs = flags.inputs,
+      .tokenizer_directory = flags.tokenizer,
+      .output = flags.output,
+      .validation_share = flags.validation_share,
+      .shard_tokens_max = flags.shard_tokens_max,
+      .strict = flags.strict,
+      .force = flags.force,
+      .threads = flags.threads,
+      .cancelled = std::move(cancelled),
+      .progress = [&](const corpus::BuildProgress& now) { progress->Update(now.bytes_read, now.bytes_total); },
+      .report = [&](const std::string& line) { left_out.Add(line); }};
+  const absl::StatusOr<corpus::BuildReport> report = corpus::BuildDataset(options);
+  progress.reset();
+  RETURN_IF_ERROR(report.status());
+  const corpus::Manifest& manifest = report->manifest;
+  if (manifest.validation.documents == 0) {
+    spdlog::warn("no document fell into the validation split: there is no validation loss and no baseline documents={}",
+                 manifest.train.documents);
+  }
+  const int64_t tokens = manifest.train.tokens + manifest.validation.tokens;
+  const double seconds = SecondsSince(start, terminal.clock);
+  const double megabytes = static_cast<double>(report->bytes) / 1e6;
+  terminal.out << SummaryText(flags.output, manifest)
+               << absl::StrFormat("\n%d files, %.1f MB, %.1f s (%.1f MB/s); [UNK] is %.4f%% of all tokens\n%s\n",
+                                  report->files, megabytes, seconds, megabytes / seconds,
+                                  100 * static_cast<double>(report->unknown_tokens) / static_cast<double>(tokens),
+                                  LeftOutText(*report));
+  return Flushed(terminal.out);
+}
+
+absl::Status Inspect(const InspectFlags& flags, const Terminal& terminal) {
+  ASSIGN_OR_RETURN(const auto dataset, corpus::Dataset::Open(flags.directory, {.check_contents = false}));
+  std::vector<DocumentSample> samples;
+  if (flags.show > 0) {
+    ASSIGN_OR_RETURN(const text::WordPieceTokenizer tokenizer,
+                     text::LoadTokenizer(absl::StrCat(flags.directory, "/", corpus::kTokenizerFolder)));
+    ASSIGN_OR_RETURN(samples, SampleDocuments(*dataset, tokenizer, flags.show));
+  }
+  if (flags.json) {
+    terminal.out << SummaryJson(flags.directory, dataset->manifest(), samples);
+    return Flushed(terminal.out);
+  }
+  terminal.out << SummaryText(flags.directory, dataset->manifest());
+  for (const DocumentSample& sample : samples) {
+    terminal.out << absl::StrFormat("\n%s document %d, %d tokens\n  %s\n", sample.split, sample.document, sample.tokens,
+                                    sample.text);
+  }
+  return Flushed(terminal.out);
+}
+
+absl::Status Verify(const std::string& directory, const Terminal& terminal) {
+  RETURN_IF_ERROR(corpus::Verify(directory));
+  ASSIGN_OR_RETURN(const corpus::Manifest manifest, corpus::ReadManifest(directory));
+  terminal.out << absl::StrFormat(
+      "%s: good: %s, %d documents, %d tokens, %d files\n", directory, manifest.digest,
+      manifest.train.documents + manifest.validation.documents, manifest.train.tokens + manifest.validation.tokens,
+      manifest.train.shards.size() + manifest.validation.shards.size() + manifest.tokenizer.files.size() + 1);
+  return Flushed(terminal.out);
+}
+
+absl::Status Tokenize(const TokenizeFlags& flags, const Terminal& terminal) {
+  using Json = nlohmann::ordered_json;
+  ASSIGN_OR_RETURN(const text::WordPieceTokenizer tokenizer, text::LoadTokenizer(flags.tokenizer));
+  const auto special = flags.split_special_tokens ? text::SpecialTokenText::kIsText : text::SpecialTokenText::kIsToken;
+  std::vector<uint32_t> ids;
+  std::string line;
+  for (int64_t number = 1; std::getline(terminal.in, line); ++number) {
+    ids.clear();
+    if (!flags.json) {
+      tokenizer.Encode(line, &ids, special);
+      terminal.out << absl::StrJoin(ids, " ") << '\n';
+      continue;
+    }
+    const Json value = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (!value.is_string()) return absl::InvalidArgumentError(absl::StrCat("line ", number, ": not a JSON string"));
+    tokenizer.Encode(value.get_ref<const std::string&>(), &ids, special);
+    Json tokens = Json::array();
+    for (const uint32_t id : ids) tokens.push_back(tokenizer.vocabulary().Token(id));
+    const Json result{
+        {"ids", ids}, {"tokens", std::move(tokens)}, {"text", tokenizer.Decode(ids, /*skip_special_tokens=*/false)}};
+    terminal.out << result.dump() << '\n';
+  }
+  if (terminal.in.bad()) return absl::InternalError("cannot read the input");
+  return Flushed(terminal.out);
+}
+
+}  // namespace bert::data

@@ -1,0 +1,39 @@
+// Progress of a command that reads a lot.
+#ifndef BERT_DATALOADER_PROGRESS_LINE_H_
+#define BERT_DATALOADER_PROGRESS_LINE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <ostream>
+#include <string>
+
+#include "absl/time/time.h"
+#include "common/clock.h"
+
+namespace bert::data {
+
+// "tokenizing  42%  6.5 of 15.5 MB, 8.1 MB/s": on a terminal one line written over ten times a second, else a line
+// every five seconds. Not thread-safe.
+class ProgressLine {
+ public:
+  ProgressLine(std::string what, std::ostream& err, bool is_terminal, Clock& clock);
+  // Clears the line on a terminal.
+  ~ProgressLine();
+  ProgressLine(const ProgressLine&) = delete;
+  ProgressLine& operator=(const ProgressLine&) = delete;
+
+  void Update(int64_t bytes, int64_t bytes_total);
+
+ private:
+  const std::string what_;
+  std::ostream& err_;
+  const bool is_terminal_;
+  Clock& clock_;
+  const absl::Duration started_;
+  absl::Duration last_shown_;
+  size_t width_ = 0;
+};
+
+}  // namespace bert::data
+
+#endif  // BERT_DATALOADER_PROGRESS_LINE_H_
