@@ -22,6 +22,8 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+# The kernel ends the process behind this when its parent dies, however that happens.
+DIE_WITH_PARENT = ["setpriv", "--pdeathsig", "TERM", "--"]
 START_SECONDS_MAX = 30
 # An agent gives its trainers 10 s to end.
 STOP_SECONDS_MAX = 20
@@ -36,11 +38,9 @@ class Process:
 
     def __init__(self, name, command, log, environment=None):
         self.name, self.log = name, log
-        # The kernel ends it when this process dies, however that happens.
-        command = ["setpriv", "--pdeathsig", "TERM", "--", *map(str, command)]
         with log.open("ab") as output:
             self.child = subprocess.Popen(
-                command,
+                [*DIE_WITH_PARENT, *map(str, command)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -168,13 +168,15 @@ class LocalCluster:
         return process.wait_ready(ready_file)
 
 
-def raise_exit_on_term():
-    """SIGTERM unwinds the stack like Ctrl-C, so that everything is stopped on the way."""
+def unwind_on_signals():
+    """SIGTERM unwinds the stack as Ctrl-C does, so that everything is stopped on the way."""
 
     def leave(number, _):
         raise SystemExit(128 + number)
 
     signal.signal(signal.SIGTERM, leave)
+    # Also where a shell started this in the background, which ignores it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def main():
@@ -186,7 +188,7 @@ def main():
     )
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND")
     arguments = parser.parse_args()
-    raise_exit_on_term()
+    unwind_on_signals()
     try:
         with LocalCluster(arguments.home, arguments.cpu_slots, arguments.binaries) as cluster:
             command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
@@ -204,7 +206,7 @@ def main():
 
 def run_command(command, environment):
     """Runs it in the foreground; on the way out of here it has ended. Returns a shell's exit status."""
-    with subprocess.Popen(command, env=environment) as child:
+    with subprocess.Popen([*DIE_WITH_PARENT, *command], env=environment) as child:
         try:
             status = child.wait()
         except BaseException:

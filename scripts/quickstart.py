@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from local_cluster import ROOT, ClusterError, LocalCluster, raise_exit_on_term
+from local_cluster import ROOT, ClusterError, LocalCluster, unwind_on_signals
 
 HOME = ROOT / ".quickstart"
 BINARIES = ROOT / "build/release/bin"
@@ -207,7 +207,7 @@ def main():
     parser.add_argument("--fresh", action="store_true", help="train a new model, also where one is there")
     parser.add_argument("--setup-seconds", type=float, default=0, metavar="S", help="how long the set-up took")
     arguments = parser.parse_args()
-    raise_exit_on_term()
+    unwind_on_signals()
     (HOME / "logs").mkdir(parents=True, exist_ok=True)
     stages = Stages(arguments.setup_seconds)
     try:
