@@ -143,6 +143,7 @@ void NodeAgent::WaitForEvents() {
 
 void NodeAgent::SendRegistration(const std::vector<v1::Slot>& slots) {
   incarnation_ = options_.new_incarnation();
+  sequence_ = 0;
   call_ = std::make_unique<Call>();
   v1::RegisterNodeRequest& request = call_->register_request;
   request.set_request_id(incarnation_);
@@ -198,6 +199,7 @@ void NodeAgent::SendHeartbeat() {
   v1::HeartbeatRequest& request = call_->heartbeat_request;
   request.set_node(options_.node);
   request.set_incarnation(incarnation_);
+  request.set_sequence(++sequence_);
   for (auto& [key, rank] : ranks_) {
     *request.add_ranks() = rank->Status();
     rank->exit_reported = rank->phase() == RankPhase::kExited;

@@ -118,6 +118,8 @@ class NodeAgent {
   int superseded_ = 0;
   absl::Status failure_;
   std::string incarnation_;
+  // Heartbeats of this incarnation.
+  int64_t sequence_ = 0;
   absl::Duration interval_ = absl::Seconds(1);
   absl::Duration lease_ = absl::Seconds(3);
   std::unique_ptr<Call> call_;

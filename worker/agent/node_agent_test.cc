@@ -132,6 +132,7 @@ TEST_F(NodeAgentTest, RegistersItsSlots) {
   EXPECT_EQ(state.registrations[0].slots_size(), 2);
   EXPECT_EQ(state.registrations[0].version(), "test");
   EXPECT_EQ(state.last_heartbeat.incarnation(), state.registrations[0].incarnation());
+  EXPECT_EQ(state.last_heartbeat.sequence(), state.heartbeats);
   EXPECT_TRUE(agent_->Ready().ok());
 }
 
