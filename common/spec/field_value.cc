@@ -10,6 +10,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/check.h"
 #include "common/spec/job_spec.h"
 #include "common/spec/nearest_name.h"
 
@@ -174,6 +175,11 @@ std::string FieldText(const Message& message, const FieldDescriptor& field) {
     default:
       return StringText(reflection.GetString(message, &field));
   }
+}
+
+std::string FieldText(const Message& message, const FieldDescriptor& field, int index) {
+  BERT_CHECK(field.cpp_type() == FieldDescriptor::CPPTYPE_STRING) << field.full_name() << " is no list of strings";
+  return StringText(message.GetReflection()->GetRepeatedString(message, &field, index));
 }
 
 }  // namespace bert::spec

@@ -20,6 +20,9 @@ absl::Status SetFieldFromText(std::string_view text, bool quoted, const google::
 
 // The field's value as YAML: strings quoted where they need it, doubles in the shortest form that reads back equal.
 std::string FieldText(const google::protobuf::Message& message, const google::protobuf::FieldDescriptor& field);
+// The same for an element of a list of strings.
+std::string FieldText(const google::protobuf::Message& message, const google::protobuf::FieldDescriptor& field,
+                      int index);
 
 // The names a user may write for `type`, without `_UNSPECIFIED`.
 std::vector<std::string> EnumValueNames(const google::protobuf::EnumDescriptor& type);

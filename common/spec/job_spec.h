@@ -19,6 +19,7 @@
 #include "absl/status/statusor.h"
 #include "bert/v1/job_spec.pb.h"
 #include "google/protobuf/descriptor.h"
+#include "google/protobuf/message.h"
 
 namespace bert::spec {
 
@@ -44,9 +45,9 @@ absl::StatusOr<v1::JobSpec> Complete(const v1::JobSpec& spec, const FieldLocatio
 // Checks every bound of a complete spec.
 absl::Status Validate(const v1::JobSpec& spec, const FieldLocations& locations = {});
 
-// Every field that is set, in the proto's order, in a form that ParseJobSpec reads back to an equal message. Ends
-// with a newline unless empty.
-std::string ToYaml(const v1::JobSpec& spec);
+// Every field that is set, in the proto's order; a JobSpec in a form that ParseJobSpec reads back to an equal message.
+// Any other message too: lists as `- item`, timestamps in RFC 3339. Ends with a newline unless empty.
+std::string ToYaml(const google::protobuf::Message& message);
 
 // Sorted.
 std::vector<std::string> PresetNames();
