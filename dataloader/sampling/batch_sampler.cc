@@ -48,6 +48,12 @@ absl::Status BatchSampler::CheckRange(int64_t step, int32_t row_begin, int32_t r
   return absl::OkStatus();
 }
 
+int32_t BatchSampler::ExistingEnd(int64_t step, int32_t row_end) const {
+  if (permutation_.has_value()) return row_end;
+  const int64_t left = rows_->rows() - step * order_.global_batch_size;
+  return static_cast<int32_t>(std::clamp<int64_t>(left, 0, row_end));
+}
+
 void BatchSampler::FillRows(int64_t step, int32_t row_begin, int32_t row_end, RowBatch* batch) {
   const absl::Status in_range = CheckRange(step, row_begin, row_end);
   BERT_CHECK(in_range.ok()) << in_range;
@@ -55,9 +61,9 @@ void BatchSampler::FillRows(int64_t step, int32_t row_begin, int32_t row_end, Ro
   batch->step = step;
   batch->row_begin = row_begin;
   const int64_t first = step * order_.global_batch_size;
-  for (int64_t number = first + row_begin; number < first + row_end; ++number) {
+  const int64_t end = first + ExistingEnd(step, row_end);
+  for (int64_t number = first + row_begin; number < end; ++number) {
     if (!permutation_.has_value()) {
-      if (number >= rows_->rows()) break;
       AppendRow(/*epoch=*/0, number, batch);
       continue;
     }

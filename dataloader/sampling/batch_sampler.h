@@ -39,6 +39,9 @@ class BatchSampler {
   // the 2^32nd epoch.
   absl::Status CheckRange(int64_t step, int32_t row_begin, int32_t row_end) const;
 
+  // The end of those of step's rows [0, row_end) that exist: row_end, but less (down to 0) at validation's end.
+  int32_t ExistingEnd(int64_t step, int32_t row_end) const;
+
   // Replaces `batch` by rows [row_begin, row_end) of step's global batch, of validation those that exist. The range has
   // passed CheckRange.
   void FillRows(int64_t step, int32_t row_begin, int32_t row_end, RowBatch* batch);
