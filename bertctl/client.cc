@@ -1,5 +1,7 @@
 #include "bertctl/client.h"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <chrono>
 #include <utility>
@@ -89,6 +91,7 @@ absl::Status Client::CallWithRetries(const std::function<grpc::Status(grpc::Clie
     in_flight_->Set(&context);
     const absl::Status status = FromGrpc(call(context));
     in_flight_->Set(nullptr);
+    spdlog::debug("called the coordinator address={} status={}", options_.address, status.ToString());
     if (shutdown_.Requested() && !status.ok()) return absl::CancelledError("interrupted");
     if (absl::IsDeadlineExceeded(status)) {
       return absl::DeadlineExceededError(absl::StrCat("the coordinator at ", options_.address,
@@ -128,6 +131,7 @@ absl::Status Client::Follow(
     if (!wants_more) context.TryCancel();
     const absl::Status status = FromGrpc(reader->Finish());
     in_flight_->Set(nullptr);
+    spdlog::debug("a stream ended address={} status={}", options_.address, status.ToString());
     if (!wants_more || (status.ok() && is_complete())) return absl::OkStatus();
     if (shutdown_.Requested()) return absl::CancelledError("interrupted");
     if (absl::IsDeadlineExceeded(status)) {
@@ -206,6 +210,18 @@ absl::StatusOr<std::vector<v1::JobEvent>> Client::ListJobEvents(const std::strin
   RETURN_IF_ERROR(CallWithRetries(
       [&](grpc::ClientContext& context) { return jobs_->ListJobEvents(&context, request, &response); }));
   return std::vector<v1::JobEvent>(response.events().begin(), response.events().end());
+}
+
+absl::StatusOr<v1::ListStepsResponse> Client::ListSteps(const std::string& job_id, int64_t after_step,
+                                                        int32_t max_points) {
+  v1::ListStepsRequest request;
+  request.set_job_id(job_id);
+  request.set_after_step(after_step);
+  request.set_max_points(max_points);
+  v1::ListStepsResponse response;
+  RETURN_IF_ERROR(
+      CallWithRetries([&](grpc::ClientContext& context) { return jobs_->ListSteps(&context, request, &response); }));
+  return response;
 }
 
 absl::StatusOr<std::vector<v1::Checkpoint>> Client::ListCheckpoints(const std::string& job_id) {

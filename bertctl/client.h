@@ -49,6 +49,8 @@ class Client {
                                                 int limit);
   absl::StatusOr<v1::Job> CancelJob(const std::string& job_id);
   absl::StatusOr<std::vector<v1::JobEvent>> ListJobEvents(const std::string& job_id);
+  // Steps behind `after_step`, oldest first; at most `max_points` of them, evenly spread, where it is positive.
+  absl::StatusOr<v1::ListStepsResponse> ListSteps(const std::string& job_id, int64_t after_step, int32_t max_points);
   absl::StatusOr<std::vector<v1::Checkpoint>> ListCheckpoints(const std::string& job_id);
   absl::StatusOr<v1::ListNodesResponse> ListNodes();
 

@@ -109,6 +109,7 @@ ExitCode RunCommandLine(const std::vector<std::string>& arguments, Console& cons
   AddSubmitCommand(app, session);
   AddJobCommands(app, session);
   AddFollowCommands(app, session);
+  AddStepCommands(app, session);
   AddResourceCommands(app, session);
   app.add_subcommand("version", "Print this program's version")->callback([&session] {
     session.action = [&session] {

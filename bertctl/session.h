@@ -45,6 +45,7 @@ ExitCode FollowJob(Session& session, Client& client, const std::string& job_id, 
 void AddSubmitCommand(CLI::App& app, Session& session);
 void AddJobCommands(CLI::App& app, Session& session);
 void AddFollowCommands(CLI::App& app, Session& session);
+void AddStepCommands(CLI::App& app, Session& session);
 void AddResourceCommands(CLI::App& app, Session& session);
 
 }  // namespace bert::ctl
