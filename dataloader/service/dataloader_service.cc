@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "common/rpc/status_conversion.h"
 #include "common/status_macros.h"
 
@@ -63,6 +64,17 @@ int64_t DataloaderService::open_streams() const {
   return static_cast<int64_t>(streams_.size());
 }
 
+bool DataloaderService::WaitForOpenStreams(int64_t count, absl::Duration timeout) const {
+  const absl::Time deadline = absl::Now() + timeout;
+  MutexLock lock(&mutex_);
+  while (static_cast<int64_t>(streams_.size()) != count) {
+    const absl::Duration left = deadline - absl::Now();
+    if (left <= absl::ZeroDuration()) return false;
+    changed_.WaitFor(&mutex_, left);
+  }
+  return true;
+}
+
 grpc::ServerUnaryReactor* DataloaderService::DescribeDataset(grpc::CallbackServerContext* context,
                                                              const v1::DescribeDatasetRequest* request,
                                                              v1::DescribeDatasetResponse* response) {
@@ -110,6 +122,7 @@ grpc::ServerBidiReactor<v1::StreamBatchesRequest, v1::StreamBatchesResponse>* Da
           absl::StrCat("this dataloader has ", streams_.size(), " streams, its most; go on at another"));
     }
     streams_.emplace(stream.get(), stream);
+    changed_.SignalAll();
     metrics_->open_streams.Set(static_cast<double>(streams_.size()));
   }
   if (refusal.ok()) {

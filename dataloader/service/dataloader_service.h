@@ -9,6 +9,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "bert/v1/dataloader.grpc.pb.h"
 #include "common/clock.h"
 #include "common/mutex.h"
@@ -40,6 +41,8 @@ class DataloaderService : public v1::DataloaderService::CallbackService {
   // Ends every stream, and each that comes after, with UNAVAILABLE: clients go on at another loader.
   void StopStreams();
   int64_t open_streams() const;
+  // Waits until that many are open; false when `timeout` is over first.
+  bool WaitForOpenStreams(int64_t count, absl::Duration timeout) const;
 
   grpc::ServerUnaryReactor* DescribeDataset(grpc::CallbackServerContext* context,
                                             const v1::DescribeDatasetRequest* request,
@@ -58,7 +61,7 @@ class DataloaderService : public v1::DataloaderService::CallbackService {
   const std::unique_ptr<DatasetCache> datasets_;
 
   mutable Mutex mutex_;
-  CondVar changed_;
+  mutable CondVar changed_;
   std::map<BatchStream*, std::shared_ptr<BatchStream>> streams_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
 
