@@ -178,12 +178,16 @@ absl::StatusOr<ModelConfig> ReadConfig(const std::string& directory) {
 }
 
 absl::Status SavePretrained(MaskedLm& model, const std::string& directory) {
+  return SavePretrained(model.config(), model.parameters().infos(), model.parameters().master(), directory);
+}
+
+absl::Status SavePretrained(const ModelConfig& config, const std::vector<ParameterInfo>& infos,
+                            const at::Tensor& master, const std::string& directory) {
   std::vector<std::pair<std::string, at::Tensor>> tensors;
-  const Parameters& parameters = model.parameters();
-  for (size_t i = 0; i < parameters.infos().size(); ++i) {
-    tensors.emplace_back(parameters.infos()[i].name, parameters.MasterView(static_cast<int64_t>(i)));
+  for (const ParameterInfo& info : infos) {
+    tensors.emplace_back(info.name, master.narrow(0, info.offset, info.size).view(info.shape));
   }
-  RETURN_IF_ERROR(WriteFile(Join(directory, kConfigFile), ConfigJson(model.config())));
+  RETURN_IF_ERROR(WriteFile(Join(directory, kConfigFile), ConfigJson(config)));
   return WriteSafetensors(Join(directory, kWeightsFile), tensors);
 }
 

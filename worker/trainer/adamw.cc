@@ -1,0 +1,101 @@
+#include "worker/trainer/adamw.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/zeros_like.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "worker/trainer/adamw_kernel.h"
+
+namespace bert::trainer {
+namespace {
+
+// Elements that a thread takes at once; also the grain of the norm, whatever the number of threads.
+constexpr int64_t kChunk = 1 << 16;
+
+}  // namespace
+
+AdamW::AdamW(model::Parameters* parameters, const AdamWOptions& options)
+    : parameters_(parameters),
+      options_(options),
+      exp_avg_(at::zeros_like(parameters->master())),
+      exp_avg_sq_(at::zeros_like(parameters->master())) {
+  for (const model::ParameterInfo& info : parameters->infos()) {
+    if (!ranges_.empty() && ranges_.back().decay == info.decay && ranges_.back().end == info.offset) {
+      ranges_.back().end += info.size;
+    } else {
+      ranges_.push_back({info.offset, info.offset + info.size, info.decay});
+    }
+  }
+}
+
+void AdamW::Step(const AdamWStep& step) {
+  if (parameters_->master().is_cpu()) {
+    StepOnCpu(step);
+  } else {
+    StepByOperations(step);
+  }
+}
+
+void AdamW::StepOnCpu(const AdamWStep& step) {
+  const double bias1 = 1 - std::pow(options_.beta1, static_cast<double>(step.step));
+  const double bias2 = 1 - std::pow(options_.beta2, static_cast<double>(step.step));
+  AdamWFactors factors = {.gradient_scale = static_cast<float>(step.gradient_scale),
+                          .one_minus_beta1 = static_cast<float>(1 - options_.beta1),
+                          .beta2 = static_cast<float>(options_.beta2),
+                          .one_minus_beta2 = static_cast<float>(1 - options_.beta2),
+                          .keep = 1,
+                          .step_size = static_cast<float>(step.learning_rate / bias1),
+                          .inverse_root_bias2 = static_cast<float>(1 / std::sqrt(bias2)),
+                          .epsilon = static_cast<float>(options_.epsilon)};
+  const float* grad = parameters_->grad().const_data_ptr<float>();
+  float* master = parameters_->master().mutable_data_ptr<float>();
+  float* exp_avg = exp_avg_.mutable_data_ptr<float>();
+  float* exp_avg_sq = exp_avg_sq_.mutable_data_ptr<float>();
+  uint16_t* compute = nullptr;
+  if (parameters_->precision() == model::Precision::kBf16) {
+    compute = static_cast<uint16_t*>(parameters_->compute().mutable_data_ptr());
+  }
+  for (const Range& range : ranges_) {
+    factors.keep = range.decay ? static_cast<float>(1 - step.learning_rate * options_.weight_decay) : 1.0f;
+    at::parallel_for(range.begin, range.end, kChunk, [&](int64_t begin, int64_t end) {
+      AdamWUpdate(factors, end - begin, grad + begin, master + begin, exp_avg + begin, exp_avg_sq + begin,
+                  compute == nullptr ? nullptr : compute + begin);
+    });
+  }
+}
+
+void AdamW::StepByOperations(const AdamWStep& step) {
+  const double bias1 = 1 - std::pow(options_.beta1, static_cast<double>(step.step));
+  const double bias2 = 1 - std::pow(options_.beta2, static_cast<double>(step.step));
+  const at::Tensor grad = parameters_->grad().mul(step.gradient_scale);
+  exp_avg_.lerp_(grad, 1 - options_.beta1);
+  exp_avg_sq_.mul_(options_.beta2).addcmul_(grad, grad, 1 - options_.beta2);
+  for (const Range& range : ranges_) {
+    if (!range.decay) continue;
+    parameters_->master().slice(0, range.begin, range.end).mul_(1 - step.learning_rate * options_.weight_decay);
+  }
+  const at::Tensor denominator = exp_avg_sq_.sqrt().div_(std::sqrt(bias2)).add_(options_.epsilon);
+  parameters_->master().addcdiv_(exp_avg_, denominator, -step.learning_rate / bias1);
+  parameters_->RefreshCompute();
+}
+
+double GradientNorm(const at::Tensor& grad) {
+  if (!grad.is_cpu()) return at::linalg_vector_norm(grad, 2, std::nullopt, false, at::kDouble).item<double>();
+  const float* values = grad.const_data_ptr<float>();
+  const int64_t count = grad.numel();
+  std::vector<double> sums((count + kChunk - 1) / kChunk);
+  at::parallel_for(0, static_cast<int64_t>(sums.size()), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t chunk = begin; chunk < end; ++chunk) {
+      const int64_t first = chunk * kChunk;
+      sums[chunk] = SumOfSquares(std::min(kChunk, count - first), values + first);
+    }
+  });
+  double total = 0;
+  for (const double sum : sums) total += sum;
+  return std::sqrt(total);
+}
+
+}  // namespace bert::trainer

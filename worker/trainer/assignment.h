@@ -1,0 +1,73 @@
+// What one trainer has to do, as plain values: bert.v1.Assignment for the half of the trainer that sees no protos.
+#ifndef BERT_WORKER_TRAINER_ASSIGNMENT_H_
+#define BERT_WORKER_TRAINER_ASSIGNMENT_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "worker/model/model_config.h"
+
+namespace bert::trainer {
+
+// Shares in [0, 1].
+struct MaskingPlan {
+  double probability = 0.15;
+  double mask_share = 0.8;
+  double random_share = 0.1;
+  bool whole_word = true;
+};
+
+struct OptimizerPlan {
+  double learning_rate = 1e-4;  // At the end of the warmup.
+  int64_t warmup_steps = 0;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double epsilon = 1e-6;
+  double weight_decay = 0.01;
+  double max_grad_norm = 1.0;  // 0: no clipping.
+};
+
+// The job spec, complete and checked.
+struct JobPlan {
+  // vocab_size and pad_token_id are the dataset's; they are set once it is known.
+  model::ModelConfig model;
+  model::Precision precision = model::Precision::kFp32;
+  std::string dataset;
+  std::string dataset_digest;  // Empty: any.
+  int32_t max_seq_len = 128;
+  MaskingPlan masking;
+  OptimizerPlan optimizer;
+  int64_t steps = 1;
+  int32_t global_batch_size = 1;
+  int32_t micro_batch_size = 1;
+  int64_t log_every_steps = 10;
+  int64_t validation_every_steps = 0;  // 0: at the end only.
+  int64_t validation_rows = 0;         // 0: all.
+  int64_t checkpoint_every_steps = 1000;
+  int32_t workers_max = 1;
+  uint64_t seed = 1;
+  bool deterministic = false;
+};
+
+struct ResumePoint {
+  int64_t step = 0;
+  std::string directory;
+  std::string digest;  // Of its manifest.json.
+};
+
+struct Assignment {
+  std::string job_id;
+  int64_t generation = 0;
+  int rank = 0;
+  int world_size = 1;
+  int slot = 0;
+  bool cuda = false;  // Device 0 of those that CUDA_VISIBLE_DEVICES shows; else CPU.
+  JobPlan plan;
+  std::vector<ResumePoint> resume_points;  // Newest first.
+  std::vector<std::string> loaders;        // host:port
+};
+
+}  // namespace bert::trainer
+
+#endif  // BERT_WORKER_TRAINER_ASSIGNMENT_H_

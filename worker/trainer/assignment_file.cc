@@ -1,0 +1,120 @@
+#include "worker/trainer/assignment_file.h"
+
+#include <google/protobuf/util/json_util.h>
+
+#include "absl/strings/str_cat.h"
+#include "bert/v1/worker.pb.h"
+#include "common/files.h"
+#include "common/status_macros.h"
+
+namespace bert::trainer {
+namespace {
+
+model::ModelConfig ReadModel(const v1::ModelSpec& spec) {
+  model::ModelConfig config;
+  config.norm = spec.norm() == v1::NORM_PLACEMENT_PRE_LN ? model::NormPlacement::kPreLn : model::NormPlacement::kPostLn;
+  config.activation =
+      spec.activation() == v1::ACTIVATION_GELU_TANH ? model::Activation::kGeluTanh : model::Activation::kGelu;
+  config.hidden_size = spec.hidden_size();
+  config.num_hidden_layers = spec.num_hidden_layers();
+  config.num_attention_heads = spec.num_attention_heads();
+  config.intermediate_size = spec.intermediate_size();
+  config.max_position_embeddings = spec.max_position_embeddings();
+  config.type_vocab_size = spec.type_vocab_size();
+  config.hidden_dropout = spec.hidden_dropout();
+  config.attention_dropout = spec.attention_dropout();
+  config.layer_norm_eps = spec.layer_norm_eps();
+  config.initializer_range = spec.initializer_range();
+  return config;
+}
+
+JobPlan ReadPlan(const v1::JobSpec& spec) {
+  JobPlan plan;
+  plan.model = ReadModel(spec.model());
+  plan.precision = spec.train().precision() == v1::PRECISION_BF16 ? model::Precision::kBf16 : model::Precision::kFp32;
+  plan.dataset = spec.data().dataset();
+  plan.dataset_digest = spec.data().dataset_digest();
+  plan.max_seq_len = spec.data().max_seq_len();
+  const v1::MaskingSpec& masking = spec.data().masking();
+  plan.masking = {masking.probability(), masking.mask_share(), masking.random_share(), masking.whole_word()};
+  const v1::OptimizerSpec& optimizer = spec.train().optimizer();
+  plan.optimizer = {.learning_rate = optimizer.learning_rate(),
+                    .warmup_steps = optimizer.warmup_steps(),
+                    .beta1 = optimizer.beta1(),
+                    .beta2 = optimizer.beta2(),
+                    .epsilon = optimizer.epsilon(),
+                    .weight_decay = optimizer.weight_decay(),
+                    .max_grad_norm = optimizer.max_grad_norm()};
+  plan.steps = spec.train().steps();
+  plan.global_batch_size = spec.train().global_batch_size();
+  plan.micro_batch_size = spec.train().micro_batch_size();
+  plan.log_every_steps = spec.train().log_every_steps();
+  plan.validation_every_steps = spec.validation().every_steps();
+  plan.validation_rows = spec.validation().rows();
+  plan.checkpoint_every_steps = spec.checkpoint().every_steps();
+  plan.workers_max = spec.workers().max();
+  plan.seed = spec.seed();
+  plan.deterministic = spec.deterministic();
+  return plan;
+}
+
+// The coordinator has checked the spec; these are what would divide by zero here.
+absl::Status CheckPlan(const Assignment& assignment) {
+  const JobPlan& plan = assignment.plan;
+  const auto positive = [](int64_t value, const char* name) {
+    return value > 0 ? absl::OkStatus() : absl::InvalidArgumentError(absl::StrCat(name, " is ", value));
+  };
+  RETURN_IF_ERROR(positive(assignment.world_size, "world_size"));
+  RETURN_IF_ERROR(positive(plan.steps, "train.steps"));
+  RETURN_IF_ERROR(positive(plan.global_batch_size, "train.global_batch_size"));
+  RETURN_IF_ERROR(positive(plan.micro_batch_size, "train.micro_batch_size"));
+  RETURN_IF_ERROR(positive(plan.max_seq_len, "data.max_seq_len"));
+  RETURN_IF_ERROR(positive(plan.log_every_steps, "train.log_every_steps"));
+  RETURN_IF_ERROR(positive(plan.checkpoint_every_steps, "checkpoint.every_steps"));
+  if (assignment.rank < 0 || assignment.rank >= assignment.world_size) {
+    return absl::InvalidArgumentError(absl::StrCat("rank ", assignment.rank, " of ", assignment.world_size));
+  }
+  if (assignment.world_size > plan.global_batch_size) {
+    return absl::InvalidArgumentError(absl::StrCat(assignment.world_size, " ranks cannot share ",
+                                                   plan.global_batch_size, " rows (train.global_batch_size)"));
+  }
+  if (plan.deterministic && (assignment.world_size > plan.workers_max || plan.workers_max > plan.global_batch_size)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("deterministic: needs ranks <= workers.max <= train.global_batch_size; they are ",
+                     assignment.world_size, ", ", plan.workers_max, " and ", plan.global_batch_size));
+  }
+  if (assignment.job_id.empty()) return absl::InvalidArgumentError("job_id is empty");
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<Assignment> ParseAssignment(const std::string& json, const std::string& source) {
+  v1::Assignment message;
+  const auto parsed = google::protobuf::util::JsonStringToMessage(json, &message);
+  if (!parsed.ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(source, " is not an assignment: ", std::string(parsed.message().data(), parsed.message().size())));
+  }
+  Assignment assignment;
+  assignment.job_id = message.job_id();
+  assignment.generation = message.generation();
+  assignment.rank = message.rank();
+  assignment.world_size = message.world_size();
+  assignment.slot = message.slot();
+  assignment.cuda = message.device() == v1::DEVICE_KIND_CUDA;
+  assignment.plan = ReadPlan(message.spec());
+  for (const v1::ResumePoint& point : message.resume_points()) {
+    assignment.resume_points.push_back({point.step(), point.directory(), point.digest()});
+  }
+  assignment.loaders.assign(message.loaders().begin(), message.loaders().end());
+  RETURN_IF_ERROR(Annotate(CheckPlan(assignment), source));
+  return assignment;
+}
+
+absl::StatusOr<Assignment> ReadAssignmentFile(const std::string& path) {
+  ASSIGN_OR_RETURN(const std::string json, ReadFile(path));
+  return ParseAssignment(json, path);
+}
+
+}  // namespace bert::trainer

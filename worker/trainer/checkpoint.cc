@@ -1,0 +1,235 @@
+#include "worker/trainer/checkpoint.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <system_error>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "common/digest.h"
+#include "common/entropy.h"
+#include "common/files.h"
+#include "common/status_macros.h"
+#include "worker/model/pretrained.h"
+#include "worker/model/safetensors.h"
+
+namespace bert::trainer {
+namespace {
+
+constexpr char kManifestFile[] = "manifest.json";
+constexpr char kManifestFormat[] = "bert-checkpoint";
+constexpr char kStateFile[] = "training_state.json";
+constexpr char kStateFormat[] = "bert-training-state";
+constexpr char kOptimizerFile[] = "optimizer.safetensors";
+constexpr int kVersion = 1;
+constexpr char kTemporaryPrefix[] = ".tmp-step-";
+
+std::string Join(const std::string& directory, const std::string& file) { return absl::StrCat(directory, "/", file); }
+
+std::string StateJson(const TrainingState& state) {
+  const nlohmann::ordered_json json = {
+      {"format", kStateFormat},
+      {"version", kVersion},
+      {"job_id", state.job_id},
+      {"step", state.step},
+      {"seed", state.seed},
+      {"total_steps", state.total_steps},
+      {"warmup_steps", state.warmup_steps},
+      {"learning_rate", state.learning_rate},
+      {"global_batch_size", state.global_batch_size},
+      {"max_seq_len", state.max_seq_len},
+      {"deterministic", state.deterministic},
+      {"lanes", state.lanes},
+      {"dataset", state.dataset},
+      {"dataset_digest", state.dataset_digest},
+  };
+  return json.dump(2) + "\n";
+}
+
+absl::StatusOr<nlohmann::json> ReadJson(const std::string& path, const char* format) {
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+  nlohmann::json json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object() || !json.contains("format") || json["format"] != format || !json.contains("version") ||
+      json["version"] != kVersion) {
+    return absl::DataLossError(absl::StrCat(path, " is not a ", format, " file of version ", kVersion));
+  }
+  return json;
+}
+
+// Every file of `directory`, sorted, with size and digest.
+absl::StatusOr<std::string> ManifestJson(const std::string& directory, int64_t step, int64_t* size_bytes) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(directory, error)) {
+    names.push_back(entry.path().filename().string());
+  }
+  if (error) return SystemError(error.value(), absl::StrCat("cannot list ", directory));
+  std::sort(names.begin(), names.end());
+  nlohmann::ordered_json files = nlohmann::ordered_json::array();
+  for (const std::string& name : names) {
+    ASSIGN_OR_RETURN(const FileDigest digest, DigestFile(Join(directory, name)));
+    files.push_back({{"name", name}, {"bytes", digest.bytes}, {"digest", digest.digest}});
+    *size_bytes += digest.bytes;
+  }
+  const nlohmann::ordered_json json = {
+      {"format", kManifestFormat}, {"version", kVersion}, {"step", step}, {"files", files}};
+  return json.dump(2) + "\n";
+}
+
+absl::Status WriteFiles(const CheckpointContent& content, const std::string& directory,
+                        const std::function<bool()>& cancelled) {
+  const auto go_on = [&] { return cancelled() ? absl::CancelledError("stopping") : absl::OkStatus(); };
+  RETURN_IF_ERROR(model::SavePretrained(content.config, content.infos, content.tensors.master, directory));
+  RETURN_IF_ERROR(go_on());
+  RETURN_IF_ERROR(
+      model::WriteSafetensors(Join(directory, kOptimizerFile),
+                              {{"exp_avg", content.tensors.exp_avg}, {"exp_avg_sq", content.tensors.exp_avg_sq}}));
+  RETURN_IF_ERROR(go_on());
+  for (const TokenizerFile& file : content.tokenizer_files) {
+    // The names come from another process.
+    if (file.name.empty() || file.name.find('/') != std::string::npos || file.name.front() == '.') {
+      return absl::InvalidArgumentError(absl::StrCat("tokenizer file '", file.name, "' has no plain file name"));
+    }
+    RETURN_IF_ERROR(WriteFile(Join(directory, file.name), file.content));
+  }
+  return WriteFile(Join(directory, kStateFile), StateJson(content.state));
+}
+
+// An attempt that never was committed may stand at `target`; rename(2) does not replace a directory that has files.
+absl::Status MoveIntoPlace(const std::string& temporary, const std::string& target, const std::string& aside) {
+  std::error_code error;
+  if (std::filesystem::exists(target, error)) {
+    RETURN_IF_ERROR(RenameDurably(target, aside));
+    const absl::Status moved = RenameDurably(temporary, target);
+    if (!moved.ok()) {
+      RenameDurably(aside, target).IgnoreError();
+      return moved;
+    }
+    return RemoveTree(aside);
+  }
+  return RenameDurably(temporary, target);
+}
+
+}  // namespace
+
+std::string CheckpointDirectory(const std::string& job_directory, int64_t step) {
+  return absl::StrFormat("%s/step-%08d", job_directory, step);
+}
+
+int64_t CheckpointBytes(const CheckpointContent& content) {
+  constexpr int64_t kHeaders = 64 << 10;
+  int64_t bytes = kHeaders + 3 * content.tensors.master.numel() * static_cast<int64_t>(sizeof(float));
+  for (const TokenizerFile& file : content.tokenizer_files) bytes += static_cast<int64_t>(file.content.size());
+  return bytes;
+}
+
+absl::StatusOr<WrittenCheckpoint> WriteCheckpoint(const CheckpointContent& content, const std::string& job_directory,
+                                                  const std::function<bool()>& cancelled) {
+  const std::string temporary =
+      absl::StrCat(job_directory, "/", kTemporaryPrefix, content.state.step, "-", RandomToken(8));
+  absl::Cleanup remove_temporary = [&] { RemoveTree(temporary).IgnoreError(); };
+  RETURN_IF_ERROR(MakeDirectories(temporary));
+  RETURN_IF_ERROR(WriteFiles(content, temporary, cancelled));
+  WrittenCheckpoint written = {
+      .directory = CheckpointDirectory(job_directory, content.state.step), .digest = "", .size_bytes = 0};
+  ASSIGN_OR_RETURN(const std::string manifest, ManifestJson(temporary, content.state.step, &written.size_bytes));
+  written.digest = Digest(manifest);
+  written.size_bytes += static_cast<int64_t>(manifest.size());
+  RETURN_IF_ERROR(WriteFile(Join(temporary, kManifestFile), manifest));
+  RETURN_IF_ERROR(SyncDirectory(temporary));
+  if (cancelled()) return absl::CancelledError("stopping");
+  RETURN_IF_ERROR(MoveIntoPlace(temporary, written.directory, absl::StrCat(temporary, "-replaced")));
+  std::move(remove_temporary).Cancel();
+  return written;
+}
+
+absl::Status RemoveTemporaries(const std::string& job_directory) {
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(job_directory, error)) {
+    if (entry.path().filename().string().starts_with(kTemporaryPrefix)) {
+      RETURN_IF_ERROR(RemoveTree(entry.path().string()));
+    }
+  }
+  // No directory, nothing to remove.
+  return absl::OkStatus();
+}
+
+absl::Status VerifyCheckpoint(const std::string& directory, const std::string& digest) {
+  const std::string manifest_path = Join(directory, kManifestFile);
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(manifest_path));
+  if (Digest(text) != digest) {
+    return absl::DataLossError(
+        absl::StrCat(manifest_path, " is damaged: its digest is ", Digest(text), ", committed was ", digest));
+  }
+  // Its digest fits, so it is what this program wrote.
+  ASSIGN_OR_RETURN(const nlohmann::json manifest, ReadJson(manifest_path, kManifestFormat));
+  for (const nlohmann::json& file : manifest.at("files")) {
+    const std::string path = Join(directory, file.at("name").get<std::string>());
+    ASSIGN_OR_RETURN(const FileDigest found, DigestFile(path));
+    if (found.bytes != file.at("bytes").get<int64_t>() || found.digest != file.at("digest").get<std::string>()) {
+      return absl::DataLossError(absl::StrCat(path, " is damaged: ", found.bytes, " bytes with digest ", found.digest,
+                                              ", written were ", file.at("bytes").get<int64_t>(), " with ",
+                                              file.at("digest").get<std::string>()));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<TrainingState> ReadTrainingState(const std::string& directory) {
+  const std::string path = Join(directory, kStateFile);
+  ASSIGN_OR_RETURN(const nlohmann::json json, ReadJson(path, kStateFormat));
+  TrainingState state;
+  try {
+    json.at("job_id").get_to(state.job_id);
+    json.at("step").get_to(state.step);
+    json.at("seed").get_to(state.seed);
+    json.at("total_steps").get_to(state.total_steps);
+    json.at("warmup_steps").get_to(state.warmup_steps);
+    json.at("learning_rate").get_to(state.learning_rate);
+    json.at("global_batch_size").get_to(state.global_batch_size);
+    json.at("max_seq_len").get_to(state.max_seq_len);
+    json.at("deterministic").get_to(state.deterministic);
+    json.at("lanes").get_to(state.lanes);
+    json.at("dataset").get_to(state.dataset);
+    json.at("dataset_digest").get_to(state.dataset_digest);
+  } catch (const nlohmann::json::exception& error) {
+    return absl::DataLossError(absl::StrCat(path, ": ", error.what()));
+  }
+  return state;
+}
+
+absl::Status CheckCompatible(const TrainingState& found, const TrainingState& wanted, const std::string& directory) {
+  std::vector<std::string> differences;
+  const auto compare = [&](const char* field, const auto& in_checkpoint, const auto& in_job) {
+    if (in_checkpoint != in_job) {
+      differences.push_back(absl::StrCat(field, " ", in_checkpoint, " (job: ", in_job, ")"));
+    }
+  };
+  compare("dataset_digest", found.dataset_digest, wanted.dataset_digest);
+  compare("seed", found.seed, wanted.seed);
+  compare("train.steps", found.total_steps, wanted.total_steps);
+  compare("train.global_batch_size", found.global_batch_size, wanted.global_batch_size);
+  compare("train.optimizer.warmup_steps", found.warmup_steps, wanted.warmup_steps);
+  compare("train.optimizer.learning_rate", found.learning_rate, wanted.learning_rate);
+  compare("data.max_seq_len", found.max_seq_len, wanted.max_seq_len);
+  compare("deterministic", found.deterministic, wanted.deterministic);
+  compare("workers.max", found.lanes, wanted.lanes);
+  if (differences.empty()) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("the checkpoint ", directory, " is of another training: ", absl::StrJoin(differences, ", ")));
+}
+
+absl::Status LoadCheckpoint(const std::string& directory, model::MaskedLm& model, at::Tensor exp_avg,
+                            at::Tensor exp_avg_sq) {
+  RETURN_IF_ERROR(model::LoadWeights(directory, model));
+  ASSIGN_OR_RETURN(const model::SafetensorsFile optimizer,
+                   model::SafetensorsFile::Open(Join(directory, kOptimizerFile)));
+  RETURN_IF_ERROR(optimizer.ReadInto("exp_avg", exp_avg));
+  return optimizer.ReadInto("exp_avg_sq", exp_avg_sq);
+}
+
+}  // namespace bert::trainer

@@ -1,0 +1,74 @@
+// Saves checkpoints beside the training.
+#ifndef BERT_WORKER_TRAINER_CHECKPOINT_WRITER_H_
+#define BERT_WORKER_TRAINER_CHECKPOINT_WRITER_H_
+
+#include <atomic>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "common/mutex.h"
+#include "worker/trainer/checkpoint.h"
+#include "worker/trainer/coordinator.h"
+
+namespace bert::trainer {
+
+// One checkpoint at a time: the caller's thread copies the tensors, a thread of its own writes them, commits them at
+// the coordinator (again and again while it does not answer) and deletes what retention has dropped.
+//
+// Start, Wait and Idle belong to one thread; Cancel may come from any.
+class CheckpointWriter {
+ public:
+  struct Options {
+    std::string job_directory;  // <checkpoint-root>/<job id>
+    model::ModelConfig config;
+    std::vector<model::ParameterInfo> infos;
+    std::vector<TokenizerFile> tokenizer_files;
+  };
+
+  // `coordinator` must outlive it.
+  CheckpointWriter(Coordinator* coordinator, Options options);
+  // Cancels what is under way.
+  ~CheckpointWriter();
+
+  bool Idle() const;
+
+  // Copies the tensors (any device) and returns; the writer must be idle. A checkpoint that cannot be saved is logged
+  // with path, bytes needed and remedy.
+  void Start(const TrainingState& state, const CheckpointTensors& tensors);
+
+  // Until the last checkpoint is committed or has failed: its outcome. RESOURCE_EXHAUSTED: the disk is full.
+  absl::Status Wait();
+
+  // Ends what is under way, without a trace on disk unless it is already complete. False where that takes longer than
+  // `timeout`.
+  bool Cancel(absl::Duration timeout);
+
+ private:
+  void Run();
+  absl::Status Save();
+  absl::Status Commit(const WrittenCheckpoint& written);
+  void DeleteDropped(const std::string& directory) const;
+  // Until `duration` is over or Cancel is called.
+  void Pause(absl::Duration duration);
+
+  Coordinator* const coordinator_;
+  const Options options_;
+  // Belongs to the caller while idle, to the writing thread while not.
+  CheckpointContent content_;
+  std::atomic<bool> cancelled_ = false;
+
+  mutable Mutex mutex_;
+  CondVar changed_;
+  bool busy_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Status last_ ABSL_GUARDED_BY(mutex_);
+
+  std::thread thread_;
+};
+
+}  // namespace bert::trainer
+
+#endif  // BERT_WORKER_TRAINER_CHECKPOINT_WRITER_H_
