@@ -1,0 +1,129 @@
+#include "coordinator/history.h"
+
+#include <SQLiteCpp/SQLiteCpp.h>
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
+
+namespace bert::coordinator {
+namespace {
+
+// Enough for any one job; the oldest are left out of an answer beyond it.
+constexpr int kEventsMax = 5'000;
+constexpr int64_t kRowBytes = 100;
+
+template <typename Message>
+bool Parse(const SQLite::Column& column, Message& message) {
+  return message.ParseFromArray(column.getBlob(), column.getBytes());
+}
+
+template <typename Message>
+void WriteRows(SQLite::Database& database, const std::string& table, const ProgressReport& report,
+               const std::vector<Message>& messages) {
+  if (messages.empty()) return;
+  SQLite::Statement superseded(database,
+                               absl::StrCat("DELETE FROM ", table, " WHERE job = ? AND step >= ? AND generation < ?"));
+  superseded.bind(1, report.job.value());
+  superseded.bind(2, static_cast<int64_t>(messages.front().step()));
+  superseded.bind(3, report.generation);
+  superseded.exec();
+  SQLite::Statement insert(
+      database, absl::StrCat("INSERT OR IGNORE INTO ", table, "(job, step, generation, data) VALUES(?,?,?,?)"));
+  for (const Message& message : messages) {
+    const std::string data = message.SerializeAsString();
+    insert.bind(1, report.job.value());
+    insert.bind(2, static_cast<int64_t>(message.step()));
+    insert.bind(3, report.generation);
+    insert.bind(4, data.data(), static_cast<int>(data.size()));
+    insert.exec();
+    insert.reset();
+  }
+}
+
+}  // namespace
+
+absl::Status History::AddProgress(ProgressReport report) {
+  const int64_t bytes = kRowBytes * static_cast<int64_t>(report.steps.size() + report.validations.size());
+  return database_->Enqueue(bytes, [report = std::move(report)](SQLite::Database& database) {
+    WriteRows(database, "steps", report, report.steps);
+    WriteRows(database, "validations", report, report.validations);
+  });
+}
+
+void History::AddEvents(std::vector<std::pair<JobId, v1::JobEvent>> events) {
+  if (events.empty()) return;
+  const int64_t bytes = kRowBytes * static_cast<int64_t>(events.size());
+  database_->EnqueueAlways(bytes, [events = std::move(events)](SQLite::Database& database) {
+    SQLite::Statement insert(database, "INSERT INTO events(job, data) VALUES(?, ?)");
+    for (const auto& [job, event] : events) {
+      const std::string data = event.SerializeAsString();
+      insert.bind(1, job.value());
+      insert.bind(2, data.data(), static_cast<int>(data.size()));
+      insert.exec();
+      insert.reset();
+    }
+  });
+}
+
+absl::StatusOr<std::map<JobId, JobProgress>> History::LoadProgress() {
+  std::map<JobId, JobProgress> progress;
+  RETURN_IF_ERROR(database_->Read([&](SQLite::Database& database) {
+    // SQLite takes the other columns from the row that has the maximum.
+    SQLite::Statement steps(database, "SELECT job, generation, data, MAX(step) FROM steps GROUP BY job");
+    while (steps.executeStep()) {
+      JobProgress& job = progress[JobId(steps.getColumn(0).getString())];
+      job.step_generation = steps.getColumn(1).getInt64();
+      Parse(steps.getColumn(2), job.last_step.emplace());
+    }
+    SQLite::Statement validations(database, "SELECT job, generation, data, MAX(step) FROM validations GROUP BY job");
+    while (validations.executeStep()) {
+      JobProgress& job = progress[JobId(validations.getColumn(0).getString())];
+      job.validation_generation = validations.getColumn(1).getInt64();
+      Parse(validations.getColumn(2), job.last_validation.emplace());
+    }
+  }));
+  return progress;
+}
+
+absl::StatusOr<v1::ListStepsResponse> History::ListSteps(const JobId& job, int64_t after_step, int64_t points_max) {
+  v1::ListStepsResponse response;
+  RETURN_IF_ERROR(database_->Read([&](SQLite::Database& database) {
+    SQLite::Statement count(database, "SELECT COUNT(*) FROM steps WHERE job = ? AND step > ?");
+    count.bind(1, job.value());
+    count.bind(2, after_step);
+    count.executeStep();
+    const int64_t rows = count.getColumn(0).getInt64();
+    SQLite::Statement steps(database, "SELECT data FROM steps WHERE job = ? AND step > ? ORDER BY step");
+    steps.bind(1, job.value());
+    steps.bind(2, after_step);
+    // Row i is taken where (i + 1) * points / rows reaches the next whole number; so is the last.
+    const int64_t points = std::min(rows, points_max);
+    for (int64_t i = 0; i < rows && steps.executeStep(); ++i) {
+      if ((i + 1) * points / rows > i * points / rows) Parse(steps.getColumn(0), *response.add_steps());
+    }
+    SQLite::Statement validations(database, "SELECT data FROM validations WHERE job = ? AND step > ? ORDER BY step");
+    validations.bind(1, job.value());
+    validations.bind(2, after_step);
+    while (response.validations_size() < points_max && validations.executeStep()) {
+      Parse(validations.getColumn(0), *response.add_validations());
+    }
+  }));
+  return response;
+}
+
+absl::StatusOr<v1::ListJobEventsResponse> History::ListEvents(const JobId& job) {
+  v1::ListJobEventsResponse response;
+  RETURN_IF_ERROR(database_->Read([&](SQLite::Database& database) {
+    SQLite::Statement events(database,
+                             "SELECT data FROM (SELECT id, data FROM events WHERE job = ? ORDER BY id DESC LIMIT ?) "
+                             "ORDER BY id");
+    events.bind(1, job.value());
+    events.bind(2, kEventsMax);
+    while (events.executeStep()) Parse(events.getColumn(0), *response.add_events());
+  }));
+  return response;
+}
+
+}  // namespace bert::coordinator

@@ -1,0 +1,63 @@
+#include "coordinator/job_streams.h"
+
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/time/clock.h"
+#include "common/status_macros.h"
+
+namespace bert::coordinator {
+namespace {
+
+constexpr absl::Duration kWatchInterval = absl::Milliseconds(500);
+constexpr absl::Duration kLateLines = absl::Seconds(2);
+// With the longest lines these stay under the message limit.
+constexpr int kLinesPerResponse = 250;
+
+absl::Time EndTime(const v1::Job& job) {
+  return absl::FromUnixSeconds(job.end_time().seconds()) + absl::Nanoseconds(job.end_time().nanos());
+}
+
+}  // namespace
+
+absl::Status WatchStream::Next(v1::WatchJobResponse& response, bool& ready, bool& last) {
+  last = ended_;
+  if (ended_) return absl::OkStatus();
+  const uint64_t version = coordinator_->JobVersion(job_);
+  const absl::Time now = absl::Now();
+  if (version == version_ || now < next_write_) return absl::OkStatus();
+  ASSIGN_OR_RETURN(*response.mutable_job(), coordinator_->GetJob(job_.value()));
+  version_ = version;
+  next_write_ = now + kWatchInterval;
+  ended_ = !IsActive(response.job().state());
+  ready = true;
+  return absl::OkStatus();
+}
+
+absl::Status LogStream::Next(v1::StreamJobLogsResponse& response, bool& ready, bool& last) {
+  const std::optional<int32_t> rank = request_.has_rank() ? std::optional(request_.rank()) : std::nullopt;
+  ASSIGN_OR_RETURN(const v1::Job job, coordinator_->GetJob(job_.value()));
+  if (!begun_) {
+    position_ = request_.after_sequence();
+    if (request_.tail() > 0) {
+      ASSIGN_OR_RETURN(const int64_t before_tail, logs_->BeforeLast(job_, rank, request_.tail()));
+      position_ = std::max(position_, before_tail);
+    }
+    begun_ = true;
+  }
+  const int64_t newest = logs_->LastSequence(job_);
+  if (position_ < newest) {
+    ASSIGN_OR_RETURN(const std::vector<v1::LogLine> lines, logs_->Read(job_, rank, position_, kLinesPerResponse));
+    const bool all = static_cast<int>(lines.size()) < kLinesPerResponse;
+    position_ = std::max(lines.empty() ? position_ : lines.back().sequence(), all ? newest : position_);
+    response.clear_lines();
+    for (const v1::LogLine& line : lines) *response.add_lines() = line;
+    ready = !lines.empty();
+    if (ready) return absl::OkStatus();
+  }
+  last = !request_.follow() || (!IsActive(job.state()) && absl::Now() - EndTime(job) > kLateLines);
+  return absl::OkStatus();
+}
+
+}  // namespace bert::coordinator
