@@ -13,6 +13,7 @@
 #include "common/shutdown.h"
 #include "common/version.h"
 #include "dataloader/data_commands.h"
+#include "dataloader/row_listing.h"
 
 namespace bert::data {
 namespace {
@@ -52,6 +53,13 @@ constexpr char kInspectExamples[] = R"(Examples:
   bert-data inspect data/novels --json | jq -r .digest
 )";
 
+constexpr char kRowsExamples[] = R"(Examples:
+  bert-data rows data/novels --split train --count 5
+  bert-data rows data/novels --max-seq-len 128 --seed 1 --count 256 --json > rows.jsonl
+
+The rows that a job with the same seed and max_seq_len trains on or is validated with, masked.
+)";
+
 constexpr char kVerifyExamples[] = R"(Examples:
   bert-data verify data/novels && echo good
 
@@ -67,6 +75,7 @@ struct Flags {
   TrainTokenizerFlags train;
   BuildFlags build;
   InspectFlags inspect;
+  RowsFlags rows;
   std::string verify_directory;
   TokenizeFlags tokenize;
   LogOptions log;
@@ -122,6 +131,22 @@ CLI::App* AddInspect(CLI::App& app, InspectFlags& flags) {
   return command;
 }
 
+CLI::App* AddRows(CLI::App& app, RowsFlags& flags) {
+  CLI::App* command = app.add_subcommand("rows", "Print masked rows as a model is given them");
+  command->footer(kRowsExamples);
+  command->add_option("directory", flags.directory, "The dataset")->required();
+  command->add_option("--split", flags.split, "train or validation")
+      ->check(CLI::IsMember({"train", "validation"}))
+      ->capture_default_str();
+  command->add_option("--max-seq-len", flags.max_seq_len, "Tokens in a row")->capture_default_str();
+  command->add_option("--seed", flags.seed, "The job's seed")->capture_default_str();
+  command->add_option("--count", flags.count, "Rows, from the start")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command->add_flag("--json", flags.json, "A JSON object a line: ids, masked positions and labels of each segment");
+  return command;
+}
+
 CLI::App* AddVerify(CLI::App& app, std::string& directory) {
   CLI::App* command = app.add_subcommand("verify", "Check every byte of a dataset");
   command->footer(kVerifyExamples);
@@ -152,6 +177,7 @@ int Run(int argc, char** argv) {
   const CLI::App* train = AddTrainTokenizer(app, flags.train);
   const CLI::App* build = AddBuild(app, flags.build);
   const CLI::App* inspect = AddInspect(app, flags.inspect);
+  const CLI::App* rows = AddRows(app, flags.rows);
   const CLI::App* verify = AddVerify(app, flags.verify_directory);
   AddTokenize(app, flags.tokenize);
   try {
@@ -176,6 +202,8 @@ int Run(int argc, char** argv) {
     status = Build(flags.build, terminal, [&shutdown] { return shutdown.Requested(); });
   } else if (inspect->parsed()) {
     status = Inspect(flags.inspect, terminal);
+  } else if (rows->parsed()) {
+    status = Rows(flags.rows, terminal);
   } else if (verify->parsed()) {
     status = Verify(flags.verify_directory, terminal);
   } else {
