@@ -22,6 +22,10 @@ target_link_options(torch::cpu INTERFACE -Wl,-rpath,${BERT_TORCH_DIR}/lib -Wl,-r
 target_link_libraries(torch::cpu INTERFACE -Wl,--no-as-needed ${BERT_TORCH_DIR}/lib/libtorch_cpu.so
                                            ${BERT_TORCH_DIR}/lib/libc10.so -Wl,--as-needed)
 
+# The OpenMP runtime that Torch brings, for files compiled with -fopenmp: a second one would be a second pool of threads.
+add_library(torch::openmp INTERFACE IMPORTED)
+target_link_libraries(torch::openmp INTERFACE ${BERT_TORCH_DIR}/lib/libgomp.so.1)
+
 if(BERT_CUDA)
   find_package(CUDAToolkit 13.0 REQUIRED)
   find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${BERT_TORCH_DIR}/../nvidia/nccl/include ${CUDAToolkit_INCLUDE_DIRS} REQUIRED)

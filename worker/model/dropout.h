@@ -7,20 +7,24 @@
 
 namespace bert::model {
 
+// The functions here are always inlined: kernels compiled for several instruction sets use them, and a copy of one set
+// must not be merged with another's.
+#define BERT_ALWAYS_INLINE inline __attribute__((always_inline))
+
 // One application of dropout in one forward pass. Elements are dropped with `probability`, the others scaled by
 // 1 / (1 - probability).
 struct Dropout {
   double probability = 0;
   uint64_t key = 0;
 
-  bool active() const { return probability > 0; }
-  float scale() const { return static_cast<float>(1.0 / (1.0 - probability)); }
+  BERT_ALWAYS_INLINE bool active() const { return probability > 0; }
+  BERT_ALWAYS_INLINE float scale() const { return static_cast<float>(1.0 / (1.0 - probability)); }
   // An element is kept where its bits are at least this.
-  uint32_t threshold() const { return static_cast<uint32_t>(probability * 4294967296.0); }
+  BERT_ALWAYS_INLINE uint32_t threshold() const { return static_cast<uint32_t>(probability * 4294967296.0); }
 };
 
 // The key of the site-th dropout of the pass with this seed (the finaliser of SplitMix64 over both).
-inline uint64_t DropoutKey(uint64_t seed, uint64_t site) {
+BERT_ALWAYS_INLINE uint64_t DropoutKey(uint64_t seed, uint64_t site) {
   uint64_t x = seed + (site + 1) * 0x9e3779b97f4a7c15u;
   x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
   x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
@@ -29,7 +33,7 @@ inline uint64_t DropoutKey(uint64_t seed, uint64_t site) {
 
 // 32 bits for one element: a Weyl sequence through MurmurHash3's finaliser, keyed before both multiplications. Five
 // multiplications and shifts on 32-bit lanes, so compilers vectorise it.
-inline uint32_t DropoutBits(uint64_t key, uint32_t index) {
+BERT_ALWAYS_INLINE uint32_t DropoutBits(uint64_t key, uint32_t index) {
   uint32_t x = index * 0x9e3779b9u + static_cast<uint32_t>(key);
   x ^= x >> 16;
   x *= 0x85ebca6bu;
@@ -39,6 +43,8 @@ inline uint32_t DropoutBits(uint64_t key, uint32_t index) {
   x ^= x >> 16;
   return x;
 }
+
+#undef BERT_ALWAYS_INLINE
 
 }  // namespace bert::model
 

@@ -1,7 +1,5 @@
 #include "worker/model/encoder.h"
 
-#include <ATen/TensorOperators.h>
-
 #include <utility>
 
 namespace bert::model {
@@ -42,9 +40,9 @@ Affine MakeNorm(const Parameters& parameters, AffineIndex index) {
 Encoder::Encoder(const ModelConfig& config, const Layout& layout, const Parameters& parameters)
     : config_(config),
       dtype_(parameters.precision() == Precision::kBf16 ? at::kBFloat16 : at::kFloat),
-      word_embeddings_(MasterWeight(parameters, layout.word_embeddings)),
-      position_embeddings_(MasterWeight(parameters, layout.position_embeddings)),
-      token_type_embeddings_(MasterWeight(parameters, layout.token_type_embeddings)),
+      embeddings_{.word = MasterWeight(parameters, layout.word_embeddings),
+                  .position = MasterWeight(parameters, layout.position_embeddings),
+                  .token_type = MasterWeight(parameters, layout.token_type_embeddings)},
       first_norm_(MakeNorm(parameters, layout.first_norm)) {
   for (const LayerIndex& index : layout.layers) {
     const Affine query = MakeLinear(parameters, index.query_key_value);
@@ -57,47 +55,49 @@ Encoder::Encoder(const ModelConfig& config, const Layout& layout, const Paramete
   }
 }
 
-AttentionShape Encoder::Shape(const EncoderInput& input) const {
-  return {.rows = input.input_ids.size(0),
-          .seq = input.input_ids.size(1),
-          .heads = config_.num_attention_heads,
-          .head_size = config_.hidden_size / config_.num_attention_heads};
-}
-
 Dropout Encoder::DropoutAt(const Tape* tape, double probability, uint64_t site) const {
   if (tape == nullptr) return {};
   return {.probability = probability, .key = DropoutKey(tape->dropout_seed, site)};
 }
 
+NormSite Encoder::SiteAfter(const Affine& linear, const Affine& norm, const Tape* tape, uint64_t site) const {
+  return {.norm = &norm,
+          .eps = config_.layer_norm_eps,
+          .bias = &linear.bias,
+          .dropout = DropoutAt(tape, config_.hidden_dropout, site)};
+}
+
+NormedInflow Encoder::Inflow(at::Tensor d_output, at::Tensor d_residual) const {
+  if (PreLn()) return {.d_output = std::move(d_output), .d_output_too = {}, .d_sum = std::move(d_residual)};
+  return {.d_output = std::move(d_output), .d_output_too = std::move(d_residual), .d_sum = {}};
+}
+
 Normed Encoder::ForwardEmbeddings(const EncoderInput& input, const Tape* tape) const {
   const Dropout dropout = DropoutAt(tape, config_.hidden_dropout, kEmbeddingSite);
-  at::Tensor embedded = Embed(input.input_ids, input.position_ids, word_embeddings_.value, position_embeddings_.value,
-                              token_type_embeddings_.value)
-                            .to(dtype_);
+  const NormSite site{.norm = &first_norm_, .eps = config_.layer_norm_eps, .bias = nullptr, .dropout = {}};
+  at::Tensor embedded = Embed(input.input_ids, input.position_ids, embeddings_, dtype_);
   if (PreLn()) ApplyDropout(embedded, dropout);
-  Normed normed = AddDropoutNorm(std::move(embedded), {}, {}, first_norm_, config_.layer_norm_eps);
+  Normed normed = AddDropoutNorm(std::move(embedded), {}, site);
   if (!PreLn()) ApplyDropout(normed.output, dropout);
   return normed;
 }
 
 at::Tensor Encoder::Forward(const EncoderInput& input, Tape* tape) const {
-  const AttentionShape shape = Shape(input);
   Normed normed = ForwardEmbeddings(input, tape);
   if (tape != nullptr) tape->first = normed;
   uint64_t site = 0;
   for (const Layer& layer : layers_) {
     LayerTape saved;
-    const Dropout dropout = DropoutAt(tape, config_.attention_dropout, site + kProbabilitiesSite);
-    saved.query_key_value = Linear(normed.output, layer.query_key_value);
-    saved.attended = Attention(saved.query_key_value, shape, input.segments, dropout);
-    saved.after_attention = AddDropoutNorm(Linear(saved.attended.output, layer.attention_output), Residual(normed),
-                                           DropoutAt(tape, config_.hidden_dropout, site + kAttentionOutputSite),
-                                           layer.norm_after_attention, config_.layer_norm_eps);
-    saved.intermediate = Linear(saved.after_attention.output, layer.intermediate);
-    saved.activated = Gelu(saved.intermediate, config_.activation);
-    saved.after_output = AddDropoutNorm(Linear(saved.activated, layer.output), Residual(saved.after_attention),
-                                        DropoutAt(tape, config_.hidden_dropout, site + kOutputSite),
-                                        layer.norm_after_output, config_.layer_norm_eps);
+    saved.query_key_value = MatMul(normed.output, layer.query_key_value.weight);
+    saved.attended = Attention(saved.query_key_value, layer.query_key_value.bias, input.attention,
+                               DropoutAt(tape, config_.attention_dropout, site + kProbabilitiesSite));
+    saved.after_attention = AddDropoutNorm(
+        MatMul(saved.attended.output, layer.attention_output.weight), Residual(normed),
+        SiteAfter(layer.attention_output, layer.norm_after_attention, tape, site + kAttentionOutputSite));
+    saved.intermediate = MatMul(saved.after_attention.output, layer.intermediate.weight);
+    saved.activated = BiasGelu(saved.intermediate, layer.intermediate.bias, config_.activation);
+    saved.after_output = AddDropoutNorm(MatMul(saved.activated, layer.output.weight), Residual(saved.after_attention),
+                                        SiteAfter(layer.output, layer.norm_after_output, tape, site + kOutputSite));
     normed = saved.after_output;
     if (tape != nullptr) tape->layers.push_back(std::move(saved));
     site += kSitesPerLayer;
@@ -105,15 +105,7 @@ at::Tensor Encoder::Forward(const EncoderInput& input, Tape* tape) const {
   return normed.output;
 }
 
-// The residual branch leaves a Normed at its sum (pre-LN) or at its output (post-LN).
-NormedGrad Encoder::NormBackward(const at::Tensor& d_output, const at::Tensor& d_residual, const Normed& normed,
-                                 const Dropout& dropout, const Affine& norm) const {
-  if (PreLn() || !d_residual.defined()) return AddDropoutNormBackward(d_output, d_residual, normed, dropout, norm);
-  return AddDropoutNormBackward(d_output + d_residual, {}, normed, dropout, norm);
-}
-
 void Encoder::Backward(at::Tensor d_output, const EncoderInput& input, const Tape& tape) const {
-  const AttentionShape shape = Shape(input);
   at::Tensor d_residual;
   for (size_t i = layers_.size(); i-- > 0;) {
     const Layer& layer = layers_[i];
@@ -122,19 +114,19 @@ void Encoder::Backward(at::Tensor d_output, const EncoderInput& input, const Tap
     const uint64_t site = i * kSitesPerLayer;
 
     NormedGrad grad =
-        NormBackward(d_output, d_residual, saved.after_output,
-                     DropoutAt(&tape, config_.hidden_dropout, site + kOutputSite), layer.norm_after_output);
-    at::Tensor d = LinearBackward(grad.d_branch, saved.activated, layer.output);
-    d = GeluBackward(d, saved.intermediate, config_.activation);
-    d = LinearBackward(d, saved.after_attention.output, layer.intermediate);
+        AddDropoutNormBackward(Inflow(std::move(d_output), std::move(d_residual)), saved.after_output,
+                               SiteAfter(layer.output, layer.norm_after_output, &tape, site + kOutputSite));
+    at::Tensor d = MatMulBackward(grad.d_branch, saved.activated, layer.output.weight);
+    d = BiasGeluBackward(std::move(d), saved.intermediate, layer.intermediate.bias, config_.activation);
+    d = MatMulBackward(d, saved.after_attention.output, layer.intermediate.weight);
 
-    grad =
-        NormBackward(d, grad.d_sum, saved.after_attention,
-                     DropoutAt(&tape, config_.hidden_dropout, site + kAttentionOutputSite), layer.norm_after_attention);
-    d = LinearBackward(grad.d_branch, saved.attended.output, layer.attention_output);
-    d = AttentionBackward(d, saved.query_key_value, saved.attended, shape, input.segments,
+    grad = AddDropoutNormBackward(
+        Inflow(std::move(d), std::move(grad.d_sum)), saved.after_attention,
+        SiteAfter(layer.attention_output, layer.norm_after_attention, &tape, site + kAttentionOutputSite));
+    d = MatMulBackward(grad.d_branch, saved.attended.output, layer.attention_output.weight);
+    d = AttentionBackward(d, saved.query_key_value, layer.query_key_value.bias, saved.attended, input.attention,
                           DropoutAt(&tape, config_.attention_dropout, site + kProbabilitiesSite));
-    d_output = LinearBackward(d, before.output, layer.query_key_value);
+    d_output = MatMulBackward(d, before.output, layer.query_key_value.weight);
     d_residual = grad.d_sum;
   }
   BackwardEmbeddings(std::move(d_output), d_residual, input, tape);
@@ -143,20 +135,17 @@ void Encoder::Backward(at::Tensor d_output, const EncoderInput& input, const Tap
 void Encoder::BackwardEmbeddings(at::Tensor d_output, const at::Tensor& d_residual, const EncoderInput& input,
                                  const Tape& tape) const {
   const Dropout dropout = DropoutAt(&tape, config_.hidden_dropout, kEmbeddingSite);
+  const NormSite site{.norm = &first_norm_, .eps = config_.layer_norm_eps, .bias = nullptr, .dropout = {}};
   at::Tensor d_embedded;
   if (PreLn()) {
-    d_embedded = AddDropoutNormBackward(d_output, d_residual, tape.first, {}, first_norm_).d_sum;
+    d_embedded = AddDropoutNormBackward(Inflow(std::move(d_output), d_residual), tape.first, site).d_sum;
     ApplyDropout(d_embedded, dropout);
   } else {
-    d_output = d_output + d_residual;
+    d_output.add_(d_residual);
     ApplyDropout(d_output, dropout);
-    d_embedded = AddDropoutNormBackward(d_output, {}, tape.first, {}, first_norm_).d_sum;
+    d_embedded = AddDropoutNormBackward(Inflow(std::move(d_output), {}), tape.first, site).d_sum;
   }
-  const at::Tensor d_rows = d_embedded.to(at::kFloat);
-  at::Tensor token_type_grad = token_type_embeddings_.grad[0];
-  AddRows(word_embeddings_.grad, input.input_ids.flatten(), d_rows);
-  AddRows(position_embeddings_.grad, input.position_ids.flatten(), d_rows);
-  token_type_grad.add_(d_rows.sum(0));
+  EmbedBackward(d_embedded, input.input_ids, input.position_ids, embeddings_);
 }
 
 }  // namespace bert::model

@@ -20,9 +20,9 @@ Affine MakeNorm(const Parameters& parameters, AffineIndex index);
 
 // What the encoder reads of a batch.
 struct EncoderInput {
-  at::Tensor input_ids;     // int64 [R, S]
-  at::Tensor position_ids;  // int64 [R, S]
-  at::Tensor segments;      // int32 [R, S], or undefined where every row is one segment without padding.
+  at::Tensor input_ids;     // int64 [R * S]
+  at::Tensor position_ids;  // int64 [R * S]
+  AttentionPlan attention;
 };
 
 // Holds views into the Parameters, which must outlive it. Not thread-safe.
@@ -32,10 +32,10 @@ class Encoder {
 
   // Activations that Backward needs, from one forward pass.
   struct LayerTape {
-    at::Tensor query_key_value;
+    at::Tensor query_key_value;  // Before the bias.
     Attended attended;
     Normed after_attention;
-    at::Tensor intermediate;  // Before the activation.
+    at::Tensor intermediate;  // Before the bias.
     at::Tensor activated;
     Normed after_output;
   };
@@ -63,21 +63,19 @@ class Encoder {
   };
 
   bool PreLn() const { return config_.norm == NormPlacement::kPreLn; }
-  AttentionShape Shape(const EncoderInput& input) const;
   // `site` numbers the dropouts of one pass: 0 for the embeddings, then three a layer.
   Dropout DropoutAt(const Tape* tape, double probability, uint64_t site) const;
   const at::Tensor& Residual(const Normed& normed) const { return PreLn() ? normed.sum : normed.output; }
-  NormedGrad NormBackward(const at::Tensor& d_output, const at::Tensor& d_residual, const Normed& normed,
-                          const Dropout& dropout, const Affine& norm) const;
+  // The residual leaves a Normed at its sum (pre-LN) or at its output (post-LN), and so comes back its gradient.
+  NormedInflow Inflow(at::Tensor d_output, at::Tensor d_residual) const;
+  NormSite SiteAfter(const Affine& linear, const Affine& norm, const Tape* tape, uint64_t site) const;
   Normed ForwardEmbeddings(const EncoderInput& input, const Tape* tape) const;
   void BackwardEmbeddings(at::Tensor d_output, const at::Tensor& d_residual, const EncoderInput& input,
                           const Tape& tape) const;
 
   const ModelConfig config_;
   at::ScalarType dtype_;
-  Weight word_embeddings_;  // Read in fp32: the sum of three is rounded once.
-  Weight position_embeddings_;
-  Weight token_type_embeddings_;
+  Embeddings embeddings_;
   Affine first_norm_;
   std::vector<Layer> layers_;
 };

@@ -1,6 +1,7 @@
 #include "worker/model/masked_lm.h"
 
 #include <ATen/CPUGeneratorImpl.h>
+#include <ATen/TensorOperators.h>
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros_like.h>
@@ -30,8 +31,28 @@ absl::Status CheckBounds(const char* name, const at::Tensor& tensor, int64_t min
       absl::StrCat(name, " holds ", low < min ? low : high, "; the model takes ", min, " to ", max));
 }
 
-// Whether attention needs no mask.
-bool OneSegmentPerRow(const at::Tensor& segments) { return segments.eq(0).all().item<bool>(); }
+// Segments are numbered from 0 along a row, each in one piece, and padding comes after them. Masked positions are on
+// tokens.
+absl::Status CheckSegments(const at::Tensor& segments_in, const at::Tensor& masked_positions) {
+  const at::Tensor segments = segments_in.to(at::kCPU).contiguous();
+  const int32_t* segment = segments.const_data_ptr<int32_t>();
+  const int64_t seq = segments.size(1);
+  for (int64_t i = 0; i < segments.numel(); ++i) {
+    const int32_t before = i % seq == 0 ? -1 : segment[i - 1];
+    const bool begins = segment[i] == before + 1 && (before >= 0 || i % seq == 0);
+    if (!begins && segment[i] != before && segment[i] != -1) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("segments: row ", i / seq, " has ", segment[i], " after ", before, " in column ", i % seq));
+    }
+  }
+  const at::Tensor positions = masked_positions.to(at::kCPU).contiguous();
+  for (int64_t i = 0; i < positions.numel(); ++i) {
+    const int64_t position = positions.const_data_ptr<int64_t>()[i];
+    if (segment[position] >= 0) continue;
+    return absl::InvalidArgumentError(absl::StrCat("masked position ", position, " is padding"));
+  }
+  return absl::OkStatus();
+}
 
 }  // namespace
 
@@ -51,7 +72,8 @@ absl::Status ValidateBatch(const MaskedBatch& batch, const ModelConfig& config) 
   RETURN_IF_ERROR(CheckBounds("input_ids", batch.input_ids, 0, config.vocab_size - 1));
   RETURN_IF_ERROR(CheckBounds("position_ids", batch.position_ids, 0, config.max_position_embeddings - 1));
   RETURN_IF_ERROR(CheckBounds("masked_positions", batch.masked_positions, 0, batch.input_ids.numel() - 1));
-  return CheckBounds("labels", batch.labels, 0, config.vocab_size - 1);
+  RETURN_IF_ERROR(CheckBounds("labels", batch.labels, 0, config.vocab_size - 1));
+  return CheckSegments(batch.segments, batch.masked_positions);
 }
 
 absl::StatusOr<std::unique_ptr<MaskedLm>> MaskedLm::Create(const ModelConfig& config, Precision precision,
@@ -98,25 +120,33 @@ EncoderInput MaskedLm::Input(const MaskedBatch& batch) const {
   BERT_CHECK(batch.input_ids.dim() == 2 && batch.segments.sizes() == batch.input_ids.sizes() &&
              batch.position_ids.sizes() == batch.input_ids.sizes())
       << "a batch of unequal shapes";
-  return {batch.input_ids, batch.position_ids, OneSegmentPerRow(batch.segments) ? at::Tensor() : batch.segments};
+  return {.input_ids = batch.input_ids.flatten(),
+          .position_ids = batch.position_ids.flatten(),
+          .attention = MakeAttentionPlan(batch.segments, config_.num_attention_heads,
+                                         config_.hidden_size / config_.num_attention_heads)};
 }
 
 at::Tensor MaskedLm::HeadForward(const at::Tensor& encoded, const at::Tensor& masked_positions, HeadTape* tape) const {
   HeadTape local;
   HeadTape& saved = tape == nullptr ? local : *tape;
   saved.rows = encoded.index_select(0, masked_positions);
-  saved.transformed = Linear(saved.rows, transform_);
-  saved.normed =
-      AddDropoutNorm(Gelu(saved.transformed, config_.activation), {}, {}, transform_norm_, config_.layer_norm_eps);
-  return Linear(saved.normed.output, decoder_);
+  saved.transformed = MatMul(saved.rows, transform_.weight);
+  saved.normed = AddDropoutNorm(BiasGelu(saved.transformed, transform_.bias, config_.activation), {}, TransformSite());
+  return MatMul(saved.normed.output, decoder_.weight);
 }
 
 at::Tensor MaskedLm::HeadBackward(const at::Tensor& d_logits, const HeadTape& tape, const at::Tensor& encoded,
                                   const at::Tensor& masked_positions) const {
-  at::Tensor d = LinearBackward(d_logits, tape.normed.output, decoder_);
-  d = AddDropoutNormBackward(d, {}, tape.normed, {}, transform_norm_).d_sum;
-  d = LinearBackward(GeluBackward(d, tape.transformed, config_.activation), tape.rows, transform_);
+  NormedInflow inflow;
+  inflow.d_output = MatMulBackward(d_logits, tape.normed.output, decoder_.weight);
+  at::Tensor d = AddDropoutNormBackward(inflow, tape.normed, TransformSite()).d_sum;
+  d = BiasGeluBackward(std::move(d), tape.transformed, transform_.bias, config_.activation);
+  d = MatMulBackward(d, tape.rows, transform_.weight);
   return at::zeros_like(encoded).index_add_(0, masked_positions, d);
+}
+
+NormSite MaskedLm::TransformSite() const {
+  return {.norm = &transform_norm_, .eps = config_.layer_norm_eps, .bias = nullptr, .dropout = {}};
 }
 
 LossSums MaskedLm::ForwardBackward(const MaskedBatch& batch, uint64_t dropout_seed) {
@@ -125,22 +155,24 @@ LossSums MaskedLm::ForwardBackward(const MaskedBatch& batch, uint64_t dropout_se
   Encoder::Tape tape{.dropout_seed = dropout_seed, .first = {}, .layers = {}};
   HeadTape head;
   const at::Tensor encoded = encoder_.Forward(input, &tape);
-  CrossEntropyResult loss = CrossEntropy(HeadForward(encoded, batch.masked_positions, &head), batch.labels, true);
+  CrossEntropyResult loss = CrossEntropy(HeadForward(encoded, batch.masked_positions, &head), decoder_.bias,
+                                         batch.labels, /*with_gradient=*/true);
   encoder_.Backward(HeadBackward(loss.d_logits, head, encoded, batch.masked_positions), input, tape);
   return {.nll = loss.nll, .masked_tokens = batch.labels.numel(), .correct = 0};
 }
 
 LossSums MaskedLm::Evaluate(const MaskedBatch& batch) {
   at::AutoDispatchBelowADInplaceOrView no_autograd;
-  const at::Tensor logits = HeadForward(encoder_.Forward(Input(batch), nullptr), batch.masked_positions, nullptr);
-  const int64_t correct = logits.argmax(1).eq(batch.labels).sum().item<int64_t>();
-  const CrossEntropyResult loss = CrossEntropy(logits, batch.labels, false);
+  at::Tensor logits = HeadForward(encoder_.Forward(Input(batch), nullptr), batch.masked_positions, nullptr);
+  const int64_t correct = (logits + decoder_.bias.value).argmax(1).eq(batch.labels).sum().item<int64_t>();
+  const CrossEntropyResult loss = CrossEntropy(std::move(logits), decoder_.bias, batch.labels, /*with_gradient=*/false);
   return {.nll = loss.nll, .masked_tokens = batch.labels.numel(), .correct = correct};
 }
 
 at::Tensor MaskedLm::Logits(const MaskedBatch& batch) {
   at::AutoDispatchBelowADInplaceOrView no_autograd;
-  return HeadForward(encoder_.Forward(Input(batch), nullptr), batch.masked_positions, nullptr).to(at::kFloat);
+  const at::Tensor logits = HeadForward(encoder_.Forward(Input(batch), nullptr), batch.masked_positions, nullptr);
+  return logits.to(at::kFloat) + decoder_.bias.value;
 }
 
 }  // namespace bert::model

@@ -17,8 +17,9 @@
 
 namespace bert::model {
 
-// A micro-batch of R rows of at most S tokens. A row holds one or more segments (documents or parts of documents);
-// attention never crosses from one to another and positions start at 0 in each.
+// A micro-batch of R rows of at most S tokens. A row holds one or more segments (documents or parts of documents), each
+// in one piece, numbered along the row, padding at its end; attention never crosses from one to another and positions
+// start at 0 in each.
 struct MaskedBatch {
   at::Tensor input_ids;         // int64 [R, S]; padding holds pad_token_id.
   at::Tensor position_ids;      // int64 [R, S]; within the segment.
@@ -68,13 +69,14 @@ class MaskedLm {
   // The head's activations on the masked rows.
   struct HeadTape {
     at::Tensor rows;         // [M, H] of the encoder's output.
-    at::Tensor transformed;  // Before the activation.
+    at::Tensor transformed;  // Before the bias.
     Normed normed;
   };
 
   MaskedLm(const ModelConfig& config, const Layout& layout, std::unique_ptr<Parameters> parameters);
 
   EncoderInput Input(const MaskedBatch& batch) const;
+  NormSite TransformSite() const;
   at::Tensor HeadForward(const at::Tensor& encoded, const at::Tensor& masked_positions, HeadTape* tape) const;
   // Returns the gradient of `encoded`, zero outside the masked rows.
   at::Tensor HeadBackward(const at::Tensor& d_logits, const HeadTape& tape, const at::Tensor& encoded,

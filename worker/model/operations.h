@@ -1,21 +1,23 @@
-// The differentiable operations of the encoder, each with its hand-written backward pass. They compute in the dtype of
+// The differentiable operations of the encoder, each with its written-out backward pass. They compute in the dtype of
 // their inputs (fp32 or bf16); softmax, LayerNorm, the loss and every gradient of a parameter accumulate in fp32.
 //
-// These are plain ATen and run on any device; on CPU the parts between the matrix multiplications go through the fused
-// kernels of cpu_kernels.h. T is the number of tokens (rows * positions), H the hidden size.
+// On CPU everything between the matrix multiplications goes through the fused loops of cpu/; on other devices through
+// plain ATen (generic_operations.h), which is also what the tests compare those loops with. T is the number of tokens
+// (rows * positions), H the hidden size. Gradients of parameters are added to Weight::grad.
 #ifndef BERT_WORKER_MODEL_OPERATIONS_H_
 #define BERT_WORKER_MODEL_OPERATIONS_H_
 
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <vector>
 
 #include "worker/model/dropout.h"
 #include "worker/model/model_config.h"
 
 namespace bert::model {
 
-// A weight as the forward pass reads it (fp32 or bf16) and its slice of the flat fp32 gradient.
+// A parameter as the forward pass reads it (fp32 or bf16) and its slice of the flat fp32 gradient.
 struct Weight {
   at::Tensor value;
   at::Tensor grad;
@@ -26,65 +28,96 @@ struct Affine {
   Weight bias;
 };
 
-// x [N, in] -> [N, out] with weight [out, in].
-at::Tensor Linear(const at::Tensor& x, const Affine& affine);
-// Adds to the gradients of weight and bias; returns d(x).
-at::Tensor LinearBackward(const at::Tensor& d_output, const at::Tensor& x, const Affine& affine);
+// x [N, in] -> [N, out] with weight [out, in]. The bias is left to the operation that follows, which reads the result
+// anyway.
+at::Tensor MatMul(const at::Tensor& x, const Weight& weight);
+// Returns the gradient of x.
+at::Tensor MatMulBackward(const at::Tensor& d_output, const at::Tensor& x, const Weight& weight);
 
-at::Tensor Gelu(const at::Tensor& x, Activation activation);
-at::Tensor GeluBackward(const at::Tensor& d_output, const at::Tensor& x, Activation activation);
+// gelu(x + bias).
+at::Tensor BiasGelu(const at::Tensor& x, const Weight& bias, Activation activation);
+// Takes d_output over; returns the gradient of x.
+at::Tensor BiasGeluBackward(at::Tensor d_output, const at::Tensor& x, const Weight& bias, Activation activation);
 
 // Zeroes and scales elements of x in place. The backward pass is the same call on the gradient.
 void ApplyDropout(at::Tensor& x, const Dropout& dropout);
 
-// sum = residual + dropout(branch); output = LayerNorm(sum), with the affine in fp32.
+// sum = residual + dropout(branch + bias); output = LayerNorm(sum) with its affine in fp32.
+struct NormSite {
+  const Affine* norm = nullptr;
+  double eps = 0;
+  const Weight* bias = nullptr;  // Of the branch, or null for none.
+  Dropout dropout;
+};
 struct Normed {
   at::Tensor sum;     // [N, H]
   at::Tensor output;  // [N, H]
   at::Tensor mean;    // fp32 [N]
   at::Tensor rstd;    // fp32 [N]
 };
-// `residual` may be undefined: then sum is the branch. Takes `branch` over (sum may share its memory).
-Normed AddDropoutNorm(at::Tensor branch, const at::Tensor& residual, const Dropout& dropout, const Affine& norm,
-                      double eps);
+// Takes `branch` over. `residual` may be undefined: then it adds nothing.
+Normed AddDropoutNorm(at::Tensor branch, const at::Tensor& residual, const NormSite& site);
 
 struct NormedGrad {
   at::Tensor d_sum;     // Also the gradient of the residual.
-  at::Tensor d_branch;  // Shares d_sum's memory when no dropout is active.
+  at::Tensor d_branch;  // The same tensor as d_sum when no dropout is active.
 };
-// `d_direct` (undefined for none) is a gradient that reaches `sum` past the LayerNorm: added to d_sum.
-NormedGrad AddDropoutNormBackward(const at::Tensor& d_output, const at::Tensor& d_direct, const Normed& normed,
-                                  const Dropout& dropout, const Affine& norm);
+// What reaches `normed` from above. Those that are undefined add nothing.
+struct NormedInflow {
+  at::Tensor d_output;
+  at::Tensor d_output_too;  // A second gradient of the output.
+  at::Tensor d_sum;         // Past the LayerNorm.
+};
+NormedGrad AddDropoutNormBackward(const NormedInflow& inflow, const Normed& normed, const NormSite& site);
 
-// Self-attention within segments, over rows of `seq` tokens.
-struct AttentionShape {
+// Self-attention within the segments of rows of `seq` tokens.
+struct AttentionPlan {
+  // A segment: tokens [begin, begin + length) of a row.
+  struct Span {
+    int64_t row = 0;
+    int64_t begin = 0;
+    int64_t length = 0;
+  };
+
   int64_t rows = 0;
   int64_t seq = 0;
   int64_t heads = 0;
   int64_t head_size = 0;
+  at::Tensor segments;      // int32 [rows, seq].
+  std::vector<Span> spans;  // On CPU only: all segments in order; padding is in none.
 };
+// segments as in MaskedBatch.
+AttentionPlan MakeAttentionPlan(const at::Tensor& segments, int64_t heads, int64_t head_size);
+
 struct Attended {
   at::Tensor output;          // [T, H]
   at::Tensor log_normalizer;  // fp32 [rows, heads, seq]: log of the softmax's denominator.
 };
-// query_key_value: [T, 3H]. segments: int32 [rows, seq], or undefined where every row is one segment without padding.
-Attended Attention(const at::Tensor& query_key_value, const AttentionShape& shape, const at::Tensor& segments,
+// query_key_value: [T, 3H] without the bias [3H].
+Attended Attention(const at::Tensor& query_key_value, const Weight& bias, const AttentionPlan& plan,
                    const Dropout& dropout);
-// Recomputes the probabilities. Returns d(query_key_value).
-at::Tensor AttentionBackward(const at::Tensor& d_output, const at::Tensor& query_key_value, const Attended& attended,
-                             const AttentionShape& shape, const at::Tensor& segments, const Dropout& dropout);
+// Recomputes the probabilities. Returns the gradient of query_key_value.
+at::Tensor AttentionBackward(const at::Tensor& d_output, const at::Tensor& query_key_value, const Weight& bias,
+                             const Attended& attended, const AttentionPlan& plan, const Dropout& dropout);
 
 struct CrossEntropyResult {
   at::Tensor nll;       // fp32 scalar: the sum, in nats.
-  at::Tensor d_logits;  // Undefined unless asked for; takes the memory of `logits`.
+  at::Tensor d_logits;  // Undefined unless asked for.
 };
-CrossEntropyResult CrossEntropy(at::Tensor logits, const at::Tensor& labels, bool with_gradient);
+// Softmax cross-entropy of logits + bias [M, V] against labels int64 [M]. Takes `logits` over.
+CrossEntropyResult CrossEntropy(at::Tensor logits, const Weight& bias, const at::Tensor& labels, bool with_gradient);
 
-// fp32 [T, H]: the sum of the three embeddings, token type 0.
-at::Tensor Embed(const at::Tensor& input_ids, const at::Tensor& position_ids, const at::Tensor& word,
-                 const at::Tensor& position, const at::Tensor& token_type);
-// Adds rows of fp32 `d_rows` [N, H] to grad[ids].
-void AddRows(const at::Tensor& grad, const at::Tensor& ids, const at::Tensor& d_rows);
+// The embeddings of a token: word, position, and token type 0.
+struct Embeddings {
+  Weight word;  // Values in fp32: the sum of the three is rounded once.
+  Weight position;
+  Weight token_type;
+};
+// [T, H] in `dtype`, for ids int64 [T].
+at::Tensor Embed(const at::Tensor& input_ids, const at::Tensor& position_ids, const Embeddings& embeddings,
+                 at::ScalarType dtype);
+void EmbedBackward(const at::Tensor& d_embedded, const at::Tensor& input_ids, const at::Tensor& position_ids,
+                   const Embeddings& embeddings);
 
 }  // namespace bert::model
 
