@@ -1,0 +1,56 @@
+#!/usr/bin/env python3
+"""What a loss may depend on: seed, data and global batch; not on interruptions, nor on the number of ranks."""
+
+import os
+import signal
+
+import cluster
+
+STEPS = 50
+# Rows and tokens that make a step slow enough to be interrupted between two checkpoints.
+SLOW = {"train__global_batch_size": 64, "train__micro_batch_size": 16, "checkpoint__every_steps": 5}
+
+
+class DeterminismTest(cluster.ClusterTest):
+    def test_a_resumed_run_repeats_every_bit(self):
+        c = self.start_cluster()
+        settings = {**SLOW, "train__steps": STEPS, "deterministic": True, "train__precision": "bf16"}
+        undisturbed = c.submit(**settings, name="undisturbed")
+        c.wait_for_state(undisturbed, "SUCCEEDED")
+
+        interrupted = c.submit(**settings, name="interrupted")
+        # The directory appears before its commit; between the two, and a step later, is as good a time as any other.
+        marker = c.home / "checkpoints" / interrupted / "step-00000025"
+        cluster.wait_for("the checkpoint of step 25", marker.exists, poll_seconds=0.002)
+        for pid in c.trainers():
+            os.kill(pid, signal.SIGKILL)
+        done = c.wait_for_state(interrupted, "SUCCEEDED")
+        self.assertEqual(int(done["generation"]), 2, "it was killed before its end")
+
+        expected, actual = c.losses(undisturbed), c.losses(interrupted)
+        self.assertEqual(sorted(expected), list(range(1, STEPS + 1)))
+        self.assertEqual(actual, expected)
+        self.assertEqual(done["last_validation"]["loss"], c.job(undisturbed)["last_validation"]["loss"])
+        weights = [
+            (c.home / "checkpoints" / job / f"step-{STEPS:08}" / "model.safetensors").read_bytes()
+            for job in (undisturbed, interrupted)
+        ]
+        self.assertEqual(weights[0], weights[1])
+
+    def test_one_rank_and_two_ranks_agree(self):
+        c = self.start_cluster()
+        # Dropout is drawn per rank, so that only without it the two compute the same.
+        settings = {"train__steps": STEPS, "model__hidden_dropout": 0.0, "model__attention_dropout": 0.0}
+        one = c.submit(**settings, workers={"min": 1, "max": 1}, name="one")
+        two = c.submit(**settings, workers={"min": 2, "max": 2}, name="two")
+        for job in (one, two):
+            c.wait_for_state(job, "SUCCEEDED")
+        self.assertEqual(len(c.job(two)["ranks"] or []) or 2, 2)
+        expected, actual = c.losses(one), c.losses(two)
+        self.assertEqual(sorted(actual), list(range(1, STEPS + 1)))
+        for step, loss in expected.items():
+            self.assertAlmostEqual(actual[step] / loss, 1.0, delta=1e-5, msg=f"step {step}")
+
+
+if __name__ == "__main__":
+    cluster.main()
