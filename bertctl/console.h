@@ -21,7 +21,7 @@ struct Console {
   // Columns of the terminal now; 0: unknown.
   std::function<int()> width = [] { return 0; };
   // Who submits.
-  std::string user;
+  std::string user = {};
 
   bool color() const { return color_allowed && out_is_terminal; }
 };

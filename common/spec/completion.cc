@@ -18,6 +18,21 @@ v1::JobSpec ReadEmbedded(std::string_view name, std::string_view yaml) {
   return parsed->spec;
 }
 
+// Name -> what its file says. Parsed once: a coordinator completes a spec with every submit.
+const std::map<std::string, v1::JobSpec>& Presets() {
+  static const auto* const kPresets = [] {
+    auto* const presets = new std::map<std::string, v1::JobSpec>;
+    for (const auto& [name, yaml] : EmbeddedPresets()) presets->emplace(name, ReadEmbedded(name, yaml));
+    return presets;
+  }();
+  return *kPresets;
+}
+
+const v1::JobSpec& Defaults() {
+  static const auto* const kDefaults = new v1::JobSpec(ReadEmbedded("defaults", EmbeddedDefaults()));
+  return *kDefaults;
+}
+
 // What follows from other fields. Overflow and nonsense are left to Validate.
 void DeriveFields(v1::JobSpec& spec) {
   if (!spec.has_name()) spec.set_name(spec.has_preset() ? spec.preset() : "job");
@@ -52,10 +67,10 @@ std::vector<std::string> PresetNames() {
 }
 
 absl::StatusOr<v1::JobSpec> Complete(const v1::JobSpec& spec, const FieldLocations& locations) {
-  v1::JobSpec complete = ReadEmbedded("defaults", EmbeddedDefaults());
+  v1::JobSpec complete = Defaults();
   if (spec.has_preset()) {
-    const auto preset = EmbeddedPresets().find(spec.preset());
-    if (preset == EmbeddedPresets().end()) {
+    const auto preset = Presets().find(spec.preset());
+    if (preset == Presets().end()) {
       const std::vector<std::string> names = PresetNames();
       const auto nearest = NearestName(spec.preset(), names);
       const auto location = locations.find("preset");
@@ -64,7 +79,7 @@ absl::StatusOr<v1::JobSpec> Complete(const v1::JobSpec& spec, const FieldLocatio
                        "preset: must be one of ", absl::StrJoin(names, ", "), "; it is '", spec.preset(), "'",
                        nearest ? absl::StrCat("; did you mean '", *nearest, "'?") : ""));
     }
-    complete.MergeFrom(ReadEmbedded(preset->first, preset->second));
+    complete.MergeFrom(preset->second);
   }
   complete.MergeFrom(spec);
   DeriveFields(complete);

@@ -5,7 +5,6 @@
 #include <charconv>
 #include <limits>
 #include <optional>
-#include <regex>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -30,15 +29,49 @@ absl::Status Wrong(std::string_view expected, std::string_view text, bool quoted
                                            : fmt::format("must be {}; it is '{}'", expected, shown));
 }
 
-bool Matches(std::string_view text, const char* pattern) {
-  // Numbers are short; std::regex recurses once per character.
-  return text.size() <= 400 && std::regex_match(text.begin(), text.end(), std::regex(pattern));
+// How many decimal digits `text` begins with.
+size_t CountDigits(std::string_view text) {
+  const size_t end = text.find_first_not_of("0123456789");
+  return end == std::string_view::npos ? text.size() : end;
+}
+
+std::string_view WithoutSign(std::string_view text) { return text.starts_with('-') ? text.substr(1) : text; }
+
+bool HasLeadingZero(std::string_view digits) { return digits.size() > 1 && digits.front() == '0'; }
+
+// -?(0|[1-9][0-9]*)
+bool IsInteger(std::string_view text) {
+  const std::string_view digits = WithoutSign(text);
+  return !digits.empty() && CountDigits(digits) == digits.size() && !HasLeadingZero(digits);
+}
+
+// An integer's digits, a point with digits at one side at least, an exponent: all but some digits may be missing.
+bool IsDecimal(std::string_view text) {
+  text = WithoutSign(text);
+  const size_t whole = CountDigits(text);
+  if (HasLeadingZero(text.substr(0, whole))) return false;
+  text.remove_prefix(whole);
+  size_t fraction = 0;
+  if (text.starts_with('.')) {
+    text.remove_prefix(1);
+    fraction = CountDigits(text);
+    text.remove_prefix(fraction);
+  }
+  if (whole + fraction == 0) return false;
+  if (text.empty()) return true;
+  if (text.front() != 'e' && text.front() != 'E') return false;
+  text.remove_prefix(1);
+  if (text.starts_with('-') || text.starts_with('+')) text.remove_prefix(1);
+  return !text.empty() && CountDigits(text) == text.size();
 }
 
 template <typename Integer>
 absl::Status ParseInteger(std::string_view text, bool quoted, Integer* value) {
-  if (quoted || !Matches(text, "-?(0|[1-9][0-9]*)")) {
-    if (!quoted && Matches(text, "-?0[0-9]+")) return Wrong("a whole number without leading zeros", text, quoted);
+  if (quoted || !IsInteger(text)) {
+    const std::string_view digits = WithoutSign(text);
+    if (!quoted && CountDigits(digits) == digits.size() && HasLeadingZero(digits)) {
+      return Wrong("a whole number without leading zeros", text, quoted);
+    }
     return Wrong("a whole number in digits only", text, quoted);
   }
   if (std::from_chars(text.data(), text.data() + text.size(), *value).ec != std::errc()) {
@@ -50,12 +83,11 @@ absl::Status ParseInteger(std::string_view text, bool quoted, Integer* value) {
 }
 
 absl::Status ParseDouble(std::string_view text, bool quoted, double* value) {
-  if (quoted || !Matches(text, R"(-?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?)")) {
-    return Wrong("a decimal number such as 0.1 or 1e-4", text, quoted);
-  }
+  if (quoted || !IsDecimal(text)) return Wrong("a decimal number such as 0.1 or 1e-4", text, quoted);
   // Underflow to zero is an error too: a learning rate of 1e-400 is a slip.
-  if (std::from_chars(text.data(), text.data() + text.size(), *value).ec != std::errc())
+  if (std::from_chars(text.data(), text.data() + text.size(), *value).ec != std::errc()) {
     return Wrong("a number a double holds", text, quoted);
+  }
   return absl::OkStatus();
 }
 
@@ -76,14 +108,22 @@ absl::Status SetEnum(std::string_view text, const FieldDescriptor& field, Messag
 }
 
 std::string DoubleText(double value) {
-  const std::string text = fmt::format("{}", value);
+  std::string text = fmt::format("{}", value);
   // fmt writes 1e-06.
-  return std::regex_replace(text, std::regex("e([-+]?)0+([0-9])"), "e$1$2");
+  if (const size_t zero = text.find("e-0"); zero != std::string::npos) text.erase(zero + 2, 1);
+  if (const size_t zero = text.find("e+0"); zero != std::string::npos) text.erase(zero + 2, 1);
+  return text;
 }
 
 // Whether YAML reads `text` back as the same plain string.
 bool PlainIsSafe(std::string_view text) {
-  if (!Matches(text, "[A-Za-z0-9_./][A-Za-z0-9_./:+-]*") || text.back() == ':') return false;
+  if (text.empty() || text.front() == ':' || text.front() == '+' || text.front() == '-') return false;
+  for (const char c : text) {
+    if (!absl::ascii_isalnum(static_cast<unsigned char>(c)) && std::string_view("_./:+-").find(c) == text.npos) {
+      return false;
+    }
+  }
+  if (text.back() == ':') return false;
   return absl::AsciiStrToLower(std::string(text)) != "null";
 }
 

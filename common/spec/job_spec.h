@@ -45,8 +45,8 @@ absl::StatusOr<v1::JobSpec> Complete(const v1::JobSpec& spec, const FieldLocatio
 // Checks every bound of a complete spec.
 absl::Status Validate(const v1::JobSpec& spec, const FieldLocations& locations = {});
 
-// Every field that is set, in the proto's order; a JobSpec in a form that ParseJobSpec reads back to an equal message.
-// Any other message too: lists as `- item`, timestamps in RFC 3339. Ends with a newline unless empty.
+// Every field that is set or cannot be unset, in the proto's order; a JobSpec in a form that ParseJobSpec reads back to
+// an equal message. Any other message too: lists as `- item`, timestamps in RFC 3339. Ends with a newline unless empty.
 std::string ToYaml(const google::protobuf::Message& message);
 
 // Sorted.

@@ -51,7 +51,8 @@ job.yaml:1: name: must be 1 to 40 lower-case letters, digits and '-', with no '-
 job.yaml:7: model.hidden_size: must be divisible by model.num_attention_heads (4); it is 250
 job.yaml:10: data.max_seq_len: must be at most model.max_position_embeddings (512); it is 1024
 job.yaml:12: data.masking.mask_share: and data.masking.random_share together must be at most 1; they are 0.8 and 0.3
-job.yaml:9: data.dataset: must be the dataset's directory relative to the dataloader's --data-root, without '..', such as 'english' or 'books/v2'
+job.yaml:9: data.dataset: must be the dataset's directory relative to the dataloader's --data-root, )"
+            R"(without '..', such as 'english' or 'books/v2'
 job.yaml:4: workers.min: must be at most workers.max (2); it is 4
 job.yaml:16: train.global_batch_size: must be at least workers.max (2), a row for each; it is 1
 job.yaml:18: train.optimizer.warmup_steps: must be less than train.steps (100); it is 100)");

@@ -127,6 +127,19 @@ TEST(YamlTest, RefusesNumbersThatDoNotFit) {
   EXPECT_THAT(Problems("seed: " + std::string(100000, '1') + "\n"), testing::EndsWith("1111...'"));
 }
 
+TEST(YamlTest, KnowsADecimalFromWhatOnlyLooksLikeOne) {
+  for (const char* good :
+       {"0", "-0", "1.", ".5", "-.5", "0.1", "1e-4", "1E+4", "10.25e3", "123456789012345678901234"}) {
+    EXPECT_THAT(Problems(std::string("model: {hidden_dropout: ") + good + "}"), testing::StartsWith("parsed:")) << good;
+  }
+  for (const char* bad : {".", "-", "01.5", "1e", "1e+", "e5", "1.2.3", "1_000", "+1", "0x1p3", "nan", "inf", "1e-400",
+                          "1f", "--1", "1 2"}) {
+    EXPECT_THAT(Problems(std::string("model: {hidden_dropout: ") + bad + "}"),
+                testing::StartsWith("job.yaml:1: model.hidden_dropout: must be"))
+        << bad;
+  }
+}
+
 TEST(YamlTest, RefusesWhatIsNoSingleYamlMap) {
   EXPECT_EQ(Problems(""), "job.yaml: the file is empty; it takes the fields of a job");
   EXPECT_EQ(Problems("# nothing\n"), "job.yaml: the file is empty; it takes the fields of a job");
@@ -151,7 +164,8 @@ TEST(YamlTest, NamesWhatIsWrongWithAnOverride) {
                                    "trian.steps=5"}),
             R"(--set train.stepz=5: train.stepz: unknown field; did you mean 'train.steps'?
 --set train.steps=x: train.steps: must be a whole number in digits only; it is 'x'
---set train=5: train: holds fields; set one of them: steps, global_batch_size, micro_batch_size, precision, optimizer, log_every_steps
+--set train=5: train: holds fields; set one of them: steps, global_batch_size, micro_batch_size, )"
+            R"(precision, optimizer, log_every_steps
 --set train.steps=: train.steps: has no value
 --set seed.a=1: seed: is a value and has no fields
 --set seed: must be of the form field.path=value

@@ -55,7 +55,7 @@ std::string Write(const Message& message) {
     std::string value;
     if (field.is_repeated()) {
       if (reflection.FieldSize(message, &field) > 0) value = WriteList(message, field);
-    } else if (!reflection.HasField(message, &field)) {
+    } else if (field.has_presence() && !reflection.HasField(message, &field)) {
       continue;
     } else if (field.message_type() != nullptr) {
       value = WriteInner(reflection.GetMessage(message, &field));
