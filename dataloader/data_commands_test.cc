@@ -86,6 +86,14 @@ TEST_F(DataCommandsTest, TrainsBuildsInspectsAndVerifies) {
   EXPECT_THAT(TakeOutput(), HasSubstr("good: xxh128:"));
 }
 
+TEST_F(DataCommandsTest, WithoutValidationThereIsNoBaseline) {
+  ASSERT_TRUE(TrainTokenizer(TrainFlags(), MakeTerminal()).ok());
+  BuildFlags flags = MakeBuildFlags();
+  flags.validation_share = 0;
+  ASSERT_TRUE(Build(flags, MakeTerminal(), {}).ok());
+  EXPECT_THAT(TakeOutput(), HasSubstr("baseline   none"));
+}
+
 TEST_F(DataCommandsTest, VerifyNamesTheDamagedFile) {
   MakeDataset();
   const std::string shard = root_ + "/dataset/shards/train-00000.bin";

@@ -70,8 +70,12 @@ std::string SummaryText(const std::string& directory, const Manifest& manifest) 
   absl::StrAppendFormat(&out, "tokenizer  %s, %s, %d tokens of %d bytes\n", manifest.tokenizer.type,
                         manifest.tokenizer.lowercase ? "uncased" : "cased", manifest.tokenizer.vocab_size,
                         manifest.token_bytes);
-  absl::StrAppendFormat(&out, "baseline   %.4f nats, perplexity %.1f: validation loss of token frequencies alone\n\n",
-                        manifest.unigram_cross_entropy, std::exp(manifest.unigram_cross_entropy));
+  if (manifest.validation.tokens == 0) {
+    absl::StrAppend(&out, "baseline   none: there is no validation document\n\n");
+  } else {
+    absl::StrAppendFormat(&out, "baseline   %.4f nats, perplexity %.1f: validation loss of token frequencies alone\n\n",
+                          manifest.unigram_cross_entropy, std::exp(manifest.unigram_cross_entropy));
+  }
   absl::StrAppendFormat(&out, "%-12s%12s%14s%14s%9s%11s\n", "split", "documents", "words", "tokens", "shards", "MB");
   absl::StrAppend(&out, Row("train", manifest.train), Row("validation", manifest.validation));
   return out;
