@@ -40,7 +40,7 @@ DEPENDENCIES = {
     "worker/agent": (["common"], [TORCH, SQL]),
     "worker/model": (["common", "dataloader/text"], [RPC, PROTO, SQL]),
     "worker/collective": (["common"], [RPC, PROTO, SQL]),
-    "worker/trainer": (["common", "worker/model", "worker/collective", "dataloader/text"], [SQL]),
+    "worker/trainer": (["common", "worker/model", "worker/collective", "dataloader/sampling"], [SQL]),
     "dataloader/text": (["common"], [RPC, PROTO, TORCH, SQL, CLOCK]),
     "dataloader/corpus": (["common", "dataloader/text"], [RPC, PROTO, TORCH, SQL, CLOCK]),
     "dataloader/sampling": (["common", "dataloader/text", "dataloader/corpus"], [RPC, PROTO, TORCH, SQL, CLOCK]),
@@ -58,7 +58,7 @@ BANNED_TEXT = [
     (r"\b(?:TODO|FIXME|XXX)\b", CODE | {".py", ".sh", ".md", ".proto", ".txt", ".cmake"}, [], "do it, or leave it out"),
     (r"\b(?:GTEST_SKIP|DISABLED_\w+)|unittest\.skip|pytest\.skip", CODE | {".py"}, [], "a test runs or does not exist"),
     (r"\bstd::random_device\b", CODE, ["common/entropy.cc"], "take the randomness as an argument"),
-    (r"(?<![\w.>])s?rand\(", CODE, [], "take the randomness as an argument"),
+    (r"(?<![\w.>:])s?rand\(|\bstd::s?rand\(", CODE, [], "take the randomness as an argument"),
     (r"\bgettimeofday\(|(?<![\w.>])time\((?:NULL|nullptr|0)\)", CODE, [], "take a Clock"),
     (r"\busing namespace (?!std::literals)", {".h"}, [], "headers import no namespace"),
 ]
