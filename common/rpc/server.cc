@@ -1,7 +1,9 @@
 #include "common/rpc/server.h"
 
+#include <grpc/support/log.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
+#include <spdlog/spdlog.h>
 
 #include <chrono>
 #include <utility>
@@ -16,6 +18,11 @@ namespace {
 // Clients ping every 10 s (credentials.cc); a server that counts pings as abuse would cut them off.
 constexpr int kPingIntervalMinMs = 1'000;
 
+// gRPC says on stderr what its callers also learn by a status; only those who look for it want it twice.
+void LogForDebugging(gpr_log_func_args* args) {
+  spdlog::debug("grpc {}:{}: {}", args->file, args->line, args->message);
+}
+
 }  // namespace
 
 RpcServer::RpcServer(std::unique_ptr<grpc::Server> server, std::string address)
@@ -24,6 +31,7 @@ RpcServer::RpcServer(std::unique_ptr<grpc::Server> server, std::string address)
 absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const Options& options) {
   ASSIGN_OR_RETURN(const HostPort listen, ParseHostPort(options.listen));
   ASSIGN_OR_RETURN(auto credentials, ServerCredentials(options.credentials, options.listen));
+  gpr_set_log_function(LogForDebugging);
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
