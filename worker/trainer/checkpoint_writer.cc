@@ -143,6 +143,7 @@ absl::Status CheckpointWriter::Commit(const WrittenCheckpoint& written) {
                                    .size_bytes = written.size_bytes};
   Backoff backoff(kRetryInitial, kRetryMax, RandomSeed());
   while (!cancelled_) {
+    if (!options_.steps_reported(commit.step)) continue;
     const absl::StatusOr<std::vector<std::string>> dropped = coordinator_->CommitCheckpoint(commit);
     if (dropped.ok()) {
       for (const std::string& directory : *dropped) DeleteDropped(directory);

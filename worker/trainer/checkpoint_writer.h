@@ -3,6 +3,7 @@
 #define BERT_WORKER_TRAINER_CHECKPOINT_WRITER_H_
 
 #include <atomic>
+#include <functional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -27,6 +28,9 @@ class CheckpointWriter {
     model::ModelConfig config;
     std::vector<model::ParameterInfo> infos;
     std::vector<TokenizerFile> tokenizer_files;
+    // Asked in the writing thread before step's commit until it is true; may block for a moment. A resumed job does not
+    // train the committed steps again, so the coordinator must have heard of them all before.
+    std::function<bool(int64_t step)> steps_reported = [](int64_t) { return true; };
   };
 
   // `coordinator` must outlive it.

@@ -46,14 +46,32 @@ void ProgressReporter::AddValidation(const ValidationMetrics& validation) {
 }
 
 absl::Status ProgressReporter::Flush(absl::Duration timeout) {
+  return FlushUntil(timeout, [this] {
+    mutex_.AssertHeld();
+    return NothingLeft();
+  });
+}
+
+absl::Status ProgressReporter::FlushUpTo(int64_t step, absl::Duration timeout) {
+  return FlushUntil(timeout, [this, step] {
+    mutex_.AssertHeld();
+    return NothingLeftUpTo(step);
+  });
+}
+
+absl::Status ProgressReporter::FlushUntil(absl::Duration timeout, const std::function<bool()>& done) {
   const absl::Time deadline = absl::Now() + timeout;
   MutexLock lock(&mutex_);
   ++flushes_;
   changed_.SignalAll();
-  while (!NothingLeft() && absl::Now() < deadline) changed_.WaitFor(&mutex_, deadline - absl::Now());
+  while (!done() && absl::Now() < deadline) changed_.WaitFor(&mutex_, deadline - absl::Now());
   --flushes_;
-  if (NothingLeft()) return absl::OkStatus();
+  if (done()) return absl::OkStatus();
   return absl::DeadlineExceededError("the coordinator has not acknowledged the last steps");
+}
+
+bool ProgressReporter::NothingLeftUpTo(int64_t step) const {
+  return (steps_.empty() || steps_.front().step > step) && (validations_.empty() || validations_.front().step > step);
 }
 
 bool ProgressReporter::NothingLeft() const {

@@ -49,12 +49,17 @@ class ProgressReporter {
 
   // Returns when everything has been acknowledged; DEADLINE_EXCEEDED after `timeout`.
   absl::Status Flush(absl::Duration timeout);
+  // Returns when every step and validation up to `step` has been acknowledged; DEADLINE_EXCEEDED after `timeout`.
+  absl::Status FlushUpTo(int64_t step, absl::Duration timeout);
 
  private:
   void Run();
   ProgressReport TakeReport() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Acknowledge(const ProgressReport& report) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // `done` is asked under mutex_.
+  absl::Status FlushUntil(absl::Duration timeout, const std::function<bool()>& done);
   bool NothingLeft() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool NothingLeftUpTo(int64_t step) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   Coordinator* const coordinator_;
   StepTime* const time_;

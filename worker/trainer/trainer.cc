@@ -31,6 +31,8 @@ constexpr absl::Duration kRetryInitial = absl::Milliseconds(100);
 constexpr absl::Duration kRetryMax = absl::Seconds(2);
 // Of an end that the agent's grace period bounds.
 constexpr absl::Duration kCleanupTimeout = absl::Seconds(4);
+// Between two looks at whether the checkpoint is still wanted.
+constexpr absl::Duration kReportTimeout = absl::Seconds(1);
 constexpr int kExitError = 1;
 
 // Again while the coordinator does not answer. Where it says that not all ranks came, the others are what failed.
@@ -101,12 +103,16 @@ void LogStart(const Assignment& assignment, const DatasetDescription& dataset, i
 }
 
 std::unique_ptr<CheckpointWriter> MakeCheckpointWriter(const TrainerOptions& options, const std::string& job_directory,
-                                                       const DatasetDescription& dataset, model::MaskedLm& model) {
+                                                       const DatasetDescription& dataset, model::MaskedLm& model,
+                                                       ProgressReporter& reporter) {
   auto writer = std::make_unique<CheckpointWriter>(
       options.coordinator, CheckpointWriter::Options{.job_directory = job_directory,
                                                      .config = model.config(),
                                                      .infos = model.parameters().infos(),
-                                                     .tokenizer_files = dataset.tokenizer_files});
+                                                     .tokenizer_files = dataset.tokenizer_files,
+                                                     .steps_reported = [&reporter](int64_t step) {
+                                                       return reporter.FlushUpTo(step, kReportTimeout).ok();
+                                                     }});
   options.end->SetCleanup([writer = writer.get()] { writer->Cancel(kCleanupTimeout); });
   return writer;
 }
@@ -151,7 +157,7 @@ absl::Status Run(const TrainerOptions& options) {
   if (first_rank) LogStart(assignment, dataset, model->parameters().size(), first_step);
 
   std::unique_ptr<CheckpointWriter> checkpoints;
-  if (first_rank) checkpoints = MakeCheckpointWriter(options, job_directory, dataset, *model);
+  if (first_rank) checkpoints = MakeCheckpointWriter(options, job_directory, dataset, *model, reporter);
   const absl::Cleanup forget_writer = [&] { options.end->SetCleanup(nullptr); };
   return Train({.plan = plan,
                 .dataset = dataset,

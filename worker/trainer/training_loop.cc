@@ -159,14 +159,15 @@ absl::StatusOr<TrainingEnd> Train(const Training& t) {
       return TrainingEnd::kStopped;
     }
     if (completed == plan.steps) break;
+    // Before the checkpoint: a job that resumes behind this step does not validate it again.
+    if (plan.validation_every_steps > 0 && completed % plan.validation_every_steps == 0) {
+      RETURN_IF_ERROR(RunValidation(t, completed));
+    }
     // A checkpoint that is due while the last one is still being written is taken as soon as that is done.
     checkpoint_due |= completed % plan.checkpoint_every_steps == 0;
     if (t.checkpoints != nullptr && checkpoint_due && t.checkpoints->Idle()) {
       StartCheckpoint(t, completed);
       checkpoint_due = false;
-    }
-    if (plan.validation_every_steps > 0 && completed % plan.validation_every_steps == 0) {
-      RETURN_IF_ERROR(RunValidation(t, completed));
     }
   }
 

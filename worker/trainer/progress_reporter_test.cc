@@ -1,0 +1,129 @@
+#include "worker/trainer/progress_reporter.h"
+
+#include <gtest/gtest.h>
+
+#include "absl/synchronization/notification.h"
+#include "common/clock.h"
+#include "worker/trainer/fake_coordinator.h"
+
+namespace bert::trainer {
+namespace {
+
+constexpr absl::Duration kTimeout = absl::Seconds(60);
+
+ProgressReporter::Options Fast() { return {.cadence = absl::Milliseconds(5)}; }
+
+StepMetrics Step(int64_t step) {
+  StepMetrics metrics;
+  metrics.step = step;
+  metrics.loss = 1.0 / static_cast<double>(step);
+  return metrics;
+}
+
+void ExpectSteps(const std::vector<StepMetrics>& steps, int64_t first, int64_t last) {
+  ASSERT_EQ(static_cast<int64_t>(steps.size()), last - first + 1);
+  for (int64_t i = first; i <= last; ++i) EXPECT_EQ(steps[i - first].step, i);
+}
+
+TEST(ProgressReporterTest, EveryStepArrivesOnceAndInOrder) {
+  FakeCoordinator coordinator;
+  StepTime time(&RealClock());
+  ProgressReporter reporter(&coordinator, &time, Fast());
+  for (int64_t step = 1; step <= 100; ++step) {
+    reporter.SetCompletedSteps(step);
+    reporter.AddStep(Step(step));
+  }
+  reporter.AddValidation({.step = 100, .loss = 2.0});
+  ASSERT_TRUE(reporter.Flush(kTimeout).ok());
+  ExpectSteps(coordinator.steps(), 1, 100);
+  ASSERT_EQ(coordinator.validations().size(), 1u);
+  EXPECT_EQ(coordinator.completed_steps(), 100);
+  EXPECT_FALSE(reporter.StopRequested());
+}
+
+TEST(ProgressReporterTest, AnOutageLosesNothing) {
+  FakeCoordinator coordinator;
+  coordinator.Answer(absl::UnavailableError("down"));
+  StepTime time(&RealClock());
+  ProgressReporter reporter(&coordinator, &time, Fast());
+  reporter.AddStep(Step(1));
+  coordinator.AwaitReports(3);
+  reporter.AddStep(Step(2));
+  reporter.SetCompletedSteps(2);
+  EXPECT_EQ(reporter.Flush(absl::Milliseconds(10)).code(), absl::StatusCode::kDeadlineExceeded);
+  coordinator.Answer(absl::OkStatus());
+  ASSERT_TRUE(reporter.Flush(kTimeout).ok());
+  ExpectSteps(coordinator.steps(), 1, 2);
+}
+
+TEST(ProgressReporterTest, TheQueueIsBoundedAndKeepsTheNewest) {
+  FakeCoordinator coordinator;
+  coordinator.Answer(absl::UnavailableError("down"));
+  StepTime time(&RealClock());
+  ProgressReporter::Options options = Fast();
+  options.points_max = 50;
+  options.points_per_report = 20;
+  ProgressReporter reporter(&coordinator, &time, options);
+  for (int64_t step = 1; step <= 80; ++step) reporter.AddStep(Step(step));
+  coordinator.AwaitReports(2);
+  coordinator.Answer(absl::OkStatus());
+  ASSERT_TRUE(reporter.Flush(kTimeout).ok());
+  ExpectSteps(coordinator.steps(), 31, 80);
+}
+
+TEST(ProgressReporterTest, HandsOnStopAndLoaders) {
+  FakeCoordinator coordinator;
+  coordinator.Stop();
+  coordinator.SetLoaders({"a:1", "b:2"});
+  StepTime time(&RealClock());
+  absl::Notification heard;
+  std::vector<std::string> loaders;
+  ProgressReporter::Options options = Fast();
+  options.on_loaders = [&](const std::vector<std::string>& live) {
+    if (heard.HasBeenNotified()) return;
+    loaders = live;
+    heard.Notify();
+  };
+  ProgressReporter reporter(&coordinator, &time, options);
+  heard.WaitForNotification();
+  EXPECT_EQ(loaders, (std::vector<std::string>{"a:1", "b:2"}));
+  EXPECT_TRUE(reporter.StopRequested());
+}
+
+TEST(ProgressReporterTest, AStaleTrainerIsTold) {
+  FakeCoordinator coordinator;
+  coordinator.Answer(absl::FailedPreconditionError("generation 2 exists"));
+  StepTime time(&RealClock());
+  absl::Notification told;
+  ProgressReporter::Options options = Fast();
+  options.on_stale = [&](const absl::Status& status) {
+    EXPECT_EQ(status.message(), "generation 2 exists");
+    told.Notify();
+  };
+  ProgressReporter reporter(&coordinator, &time, options);
+  told.WaitForNotification();
+}
+
+TEST(StepTimeTest, SharesAreOfTheWallTimeSinceTheLastCall) {
+  SimulatedClock clock(absl::UnixEpoch());
+  StepTime time(&clock);
+  {
+    const PhaseTimer timer(&time, Phase::kCompute);
+    clock.Advance(absl::Seconds(6));
+  }
+  {
+    const PhaseTimer timer(&time, Phase::kDataWait);
+    clock.Advance(absl::Seconds(2));
+  }
+  clock.Advance(absl::Seconds(2));
+  const TimeShares shares = time.Take();
+  EXPECT_DOUBLE_EQ(shares.compute, 0.6);
+  EXPECT_DOUBLE_EQ(shares.data_wait, 0.2);
+  EXPECT_DOUBLE_EQ(shares.all_reduce, 0.0);
+  clock.Advance(absl::Seconds(1));
+  EXPECT_DOUBLE_EQ(time.Take().compute, 0.0);
+  EXPECT_EQ(time.Total(Phase::kCompute), absl::Seconds(6));
+}
+
+}  // namespace
+}  // namespace bert::trainer
