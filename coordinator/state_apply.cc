@@ -119,7 +119,7 @@ void State::Do(int64_t, const journal::v1::NodeRegistered& update) {
   const NodeName name(update.node());
   EndRanksOf(name, "its agent started anew");
   NodeRecord& node = nodes_[name];
-  if (!node.incarnation().empty() && node.incarnation() != update.incarnation()) {
+  if (!node.incarnation().empty()) {
     node.add_superseded_incarnations(node.incarnation());
     if (node.superseded_incarnations_size() > kSupersededMax) {
       node.mutable_superseded_incarnations()->erase(node.superseded_incarnations().begin());

@@ -220,6 +220,11 @@ absl::Status State::CheckNodeRegistered(const journal::v1::NodeRegistered& updat
   }
   const NodeRecord* const node = FindNode(NodeName(update.node()));
   if (node == nullptr) return absl::OkStatus();
+  // An incarnation registers once: a late copy of its message must not bring back what is lost or replaced.
+  if (node->incarnation() == update.incarnation()) {
+    return absl::FailedPreconditionError(absl::StrCat("incarnation ", update.incarnation(), " of node '", update.node(),
+                                                      "' has registered before; register anew"));
+  }
   const auto& superseded = node->superseded_incarnations();
   if (std::find(superseded.begin(), superseded.end(), update.incarnation()) != superseded.end()) {
     return absl::FailedPreconditionError(absl::StrCat("incarnation ", update.incarnation(), " of node '", update.node(),

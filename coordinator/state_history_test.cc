@@ -53,14 +53,16 @@ class RandomUpdates {
         return Committed(job, generation, 1 + Below(20), dropped);
       }
       case 10:
-        return Registered(node, absl::StrCat(node, Below(3)), 1 + Below(3));
+        return Registered(node, absl::StrCat(node, incarnations_++), 1 + Below(3));
       default:
-        return Below(3) == 0 ? Lost(node, absl::StrCat(node, Below(3))) : Formed(job, generation);
+        return Lost(node,
+                    state.FindNode(NodeName(node)) == nullptr ? "x" : state.FindNode(NodeName(node))->incarnation());
     }
   }
 
  private:
   std::mt19937_64 generator_;
+  int incarnations_ = 0;
 };
 
 void CheckNoSlotTwice(const State& state) {

@@ -124,7 +124,8 @@ TEST(StateTest, ALostNodeEndsItsRanksAndTakesNoNewOnes) {
   EXPECT_FALSE(state.Apply(Ended("j", v1::JOB_STATE_SUCCEEDED)).ok());
   ApplyAll(state, {Failed("j", 1)});
   EXPECT_FALSE(state.Apply(Started("j", 2, {{"a", 0}, {"b", 0}})).ok());
-  ApplyAll(state, {Registered("a", "a1", 2), Started("j", 2, {{"a", 0}, {"b", 0}})});
+  EXPECT_FALSE(state.Apply(Registered("a", "a1", 2)).ok());
+  ApplyAll(state, {Registered("a", "a2", 2), Started("j", 2, {{"a", 0}, {"b", 0}})});
 }
 
 TEST(StateTest, ANewIncarnationEndsWhatTheOldOneRan) {

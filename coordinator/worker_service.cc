@@ -105,7 +105,14 @@ grpc::ServerUnaryReactor* WorkerService::JoinRendezvous(grpc::CallbackServerCont
 
 grpc::Status WorkerService::ReportProgress(grpc::ServerContext*, const v1::ReportProgressRequest* request,
                                            v1::ReportProgressResponse* response) {
-  return Serve(*metrics_, "ReportProgress", response, [&] { return coordinator_->ReportProgress(*request); });
+  return Serve(*metrics_, "ReportProgress", response, [&] { return StoreProgress(*request); });
+}
+
+absl::StatusOr<v1::ReportProgressResponse> WorkerService::StoreProgress(const v1::ReportProgressRequest& request) {
+  absl::StatusOr<v1::ReportProgressResponse> response = coordinator_->ReportProgress(request);
+  // What is acknowledged is never sent again, so it must survive this process. One file holds history and logs.
+  if (response.ok() && request.steps_size() + request.validations_size() > 0) RETURN_IF_ERROR(logs_->Flush());
+  return response;
 }
 
 grpc::Status WorkerService::CommitCheckpoint(grpc::ServerContext*, const v1::CommitCheckpointRequest* request,

@@ -30,6 +30,7 @@ class WorkerService final : public v1::WorkerService::WithCallbackMethod_JoinRen
 
  private:
   absl::StatusOr<v1::UploadLogsResponse> StoreLogs(const v1::UploadLogsRequest& request);
+  absl::StatusOr<v1::ReportProgressResponse> StoreProgress(const v1::ReportProgressRequest& request);
 
   Coordinator* const coordinator_;
   LogStore* const logs_;
