@@ -194,7 +194,8 @@ TEST_F(CommandLineTest, WatchSurvivesARestartOfTheCoordinator) {
   const Result result = Run({"watch", "job-1"});
   restart.join();
   EXPECT_EQ(result.code, 100) << result.err;
-  EXPECT_THAT(result.out, HasSubstr("root cause: generation 1, rank 1 on node-a: killed by signal 9 (SIGKILL)"));
+  EXPECT_THAT(result.out,
+              HasSubstr("root cause in generation 1: rank 1 on node node-a was killed by signal 9 (SIGKILL)"));
 }
 
 TEST_F(CommandLineTest, WatchAsJsonPrintsALineAChange) {
@@ -322,6 +323,25 @@ TEST_F(CommandLineTest, AnUnreachableCoordinatorIsOneClearError) {
     EXPECT_THAT(result.err, AllOf(StartsWith("bertctl: cannot reach the coordinator at " + address + " ("),
                                   HasSubstr("--coordinator HOST:PORT")));
   }
+}
+
+TEST_F(CommandLineTest, ARefusedConnectionIsNotAuthenticated) {
+  coordinator_.FailNext({grpc::StatusCode::UNAVAILABLE, "Ssl handshake failed: certificate verify failed"});
+  const Result result = Run({"list", "--retry", "1ns"});
+  EXPECT_EQ(result.code, 4);
+  EXPECT_THAT(result.err, AllOf(HasSubstr("did not accept this connection"), HasSubstr("Check --tls-cert")));
+}
+
+TEST_F(CommandLineTest, AMissingCertificateIsAnError) {
+  std::istringstream in;
+  std::ostringstream out;
+  std::ostringstream err;
+  TestClock clock;
+  Console console{.in = in, .out = out, .err = err};
+  const ExitCode code = RunCommandLine(
+      {"list", "--tls-cert", "none.pem", "--tls-key", "none.pem", "--tls-ca", "none.pem"}, console, shutdown_, clock);
+  EXPECT_EQ(code, ExitCode::kError);
+  EXPECT_THAT(err.str(), HasSubstr("none.pem"));
 }
 
 TEST_F(CommandLineTest, WrongUsageIsNamed) {

@@ -48,7 +48,7 @@ v1::Job ExampleJob() {
   failure.set_generation(1);
   failure.set_rank(1);
   failure.set_node("node-a");
-  failure.set_cause("killed by signal 9 (SIGKILL)");
+  failure.set_cause("rank 1 on node node-a was killed by signal 9 (SIGKILL)");
   *failure.mutable_time() = ExampleTime(absl::Minutes(2));
   failure.add_log_tail("step=130 loss=6.01");
   failure.add_log_tail("\x1b[31mcoloured");

@@ -58,8 +58,7 @@ void DescribeProgress(const v1::Job& job, std::string& out) {
 
 void DescribeRootCause(const v1::Failure& failure, absl::Time now, bool color, std::string& out) {
   Field(out, "Root cause",
-        fmt::format("generation {}, rank {}{}, {} ago: {}", failure.generation(), failure.rank(),
-                    failure.node().empty() ? "" : " on " + failure.node(), FormatAge(failure.time(), now),
+        fmt::format("generation {}, {} ago: {}", failure.generation(), FormatAge(failure.time(), now),
                     Colored(Printable(failure.cause()), Color::kRed, color)));
   for (const std::string& line : failure.log_tail()) out += "  | " + Printable(line) + "\n";
 }

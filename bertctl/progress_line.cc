@@ -93,8 +93,8 @@ std::vector<std::string> ProgressNotes(const v1::Job* before, const v1::Job& now
   const bool failed_anew = now.has_root_cause() && (before == nullptr || !before->has_root_cause() ||
                                                     before->root_cause().generation() != now.root_cause().generation());
   if (failed_anew && !HasEnded(now.state())) {
-    notes.push_back(fmt::format("generation {}: {} failed: {}", now.root_cause().generation(),
-                                WhereOf(now.root_cause()), Printable(now.root_cause().cause())));
+    notes.push_back(
+        fmt::format("generation {} failed: {}", now.root_cause().generation(), Printable(now.root_cause().cause())));
   }
   if (before != nullptr && now.generation() > before->generation()) {
     const int64_t resume = now.checkpoint_step();
@@ -125,7 +125,7 @@ std::string EndSummary(const v1::Job& job) {
   if (job.has_start_time() && job.has_end_time()) {
     out += fmt::format(" after {}", FormatAge(ToTime(job.end_time()) - ToTime(job.start_time())));
   }
-  if (job.state() != v1::JOB_STATE_SUCCEEDED && !job.reason().empty()) out += ": " + Printable(job.reason());
+  if (job.state() == v1::JOB_STATE_FAILED && !job.reason().empty()) out += ": " + Printable(job.reason());
   out += "\n";
   if (job.has_last_step()) {
     out += fmt::format("  step {} of {}, loss {}\n", FormatCount(job.last_step().step()),
@@ -140,8 +140,13 @@ std::string EndSummary(const v1::Job& job) {
                        FormatCount(job.checkpoint_step()), job.id());
   }
   if (job.state() == v1::JOB_STATE_FAILED && job.has_root_cause()) {
-    out += fmt::format("  root cause: generation {}, {}: {}\n", job.root_cause().generation(),
-                       WhereOf(job.root_cause()), Printable(job.root_cause().cause()));
+    const v1::Failure& cause = job.root_cause();
+    if (job.reason().find(cause.cause()) == std::string::npos) {
+      out += fmt::format("  root cause in generation {}: {}\n", cause.generation(), Printable(cause.cause()));
+    }
+    if (cause.log_tail_size() > 0) {
+      out += fmt::format("  the last lines of {} in generation {}:\n", WhereOf(cause), cause.generation());
+    }
     for (const std::string& line : job.root_cause().log_tail()) out += "    | " + Printable(line) + "\n";
   }
   return out;

@@ -82,14 +82,14 @@ TEST(ProgressNotesTest, KeepsWhatHappened) {
   const v1::Job now = ExampleJob();
   EXPECT_THAT(ProgressNotes(&now, now), IsEmpty());
   EXPECT_THAT(ProgressNotes(nullptr, now),
-              ElementsAre("generation 1: rank 1 on node-a failed: killed by signal 9 (SIGKILL)"));
+              ElementsAre("generation 1 failed: rank 1 on node node-a was killed by signal 9 (SIGKILL)"));
   v1::Job before = now;
   before.set_generation(1);
   before.clear_root_cause();
   before.mutable_last_validation()->set_step(100);
   before.set_checkpoint_step(100);
   EXPECT_THAT(ProgressNotes(&before, now),
-              ElementsAre("generation 1: rank 1 on node-a failed: killed by signal 9 (SIGKILL)",
+              ElementsAre("generation 1 failed: rank 1 on node node-a was killed by signal 9 (SIGKILL)",
                           "generation 2 starts from the checkpoint of step 200",
                           "validation at step 200: loss 5.2500, perplexity 190.6, accuracy 21.3%",
                           "checkpoint of step 200 committed"));
@@ -127,10 +127,15 @@ TEST(EndSummaryTest, OfAFailureWithItsRootCause) {
   job.clear_last_validation();
   job.set_checkpoint_step(0);
   EXPECT_EQ(EndSummary(job), R"(job tiny-english-ab12c failed: 3 restarts without progress
-  root cause: generation 1, rank 1 on node-a: killed by signal 9 (SIGKILL)
+  root cause in generation 1: rank 1 on node node-a was killed by signal 9 (SIGKILL)
+  the last lines of rank 1 on node-a in generation 1:
     | step=130 loss=6.01
     | ?[31mcoloured
 )");
+  job.set_reason("no restarts left: rank 1 on node node-a was killed by signal 9 (SIGKILL)");
+  EXPECT_THAT(EndSummary(job), testing::StartsWith("job tiny-english-ab12c failed: no restarts left: rank 1 on node "
+                                                   "node-a was killed by signal 9 (SIGKILL)\n"
+                                                   "  the last lines of rank 1"));
 }
 
 }  // namespace

@@ -8,10 +8,14 @@
 namespace bert::ctl {
 namespace {
 
-// gRPC reports a failed TLS handshake as UNAVAILABLE.
+// gRPC reports a failed TLS handshake as UNAVAILABLE. A server that refuses this side's certificate, or that there is
+// none, closes the connection without a word.
 bool IsHandshakeFailure(const absl::Status& status) {
-  return absl::IsUnavailable(status) &&
-         (absl::StrContains(status.message(), "Ssl handshake") || absl::StrContains(status.message(), "SSL_"));
+  if (!absl::IsUnavailable(status)) return false;
+  for (const char* sign : {"Ssl handshake", "SSL_", "Socket closed", "Connection reset by peer"}) {
+    if (absl::StrContains(status.message(), sign)) return true;
+  }
+  return false;
 }
 
 // "Connection refused" of gRPC's "failed to connect to all addresses; last error: UNKNOWN: ...: Connection refused".
@@ -32,8 +36,11 @@ const std::map<std::string, OutputFormat>& FormatNames() {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Client>> Session::Connect() {
-  return Client::Make(options, shutdown, clock,
-                      [this](const std::string& text) { on_note ? on_note(text) : Note(text); });
+  auto client =
+      Client::Make(options, shutdown, clock, [this](const std::string& text) { on_note ? on_note(text) : Note(text); });
+  // A certificate that is not there is not a job that is not there.
+  if (absl::IsNotFound(client.status())) return absl::UnknownError(client.status().message());
+  return client;
 }
 
 void Session::Note(const std::string& text) {

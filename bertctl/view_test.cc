@@ -70,7 +70,7 @@ Generation   2, 1 restart
 Progress     step 240 of 600 (40.0%), epoch 1.50
 Last step    loss 5.1234, learning rate 0.000667, gradient norm 1.250, 8,343 tokens/s
 Validation   loss 5.2500, perplexity 190.6, accuracy 21.3% at step 200 over 4,915 masked tokens
-Root cause   generation 1, rank 1 on node-a, 2m00s ago: killed by signal 9 (SIGKILL)
+Root cause   generation 1, 2m00s ago: rank 1 on node node-a was killed by signal 9 (SIGKILL)
   | step=130 loss=6.01
   | ?[31mcoloured
 Ranks
@@ -202,7 +202,7 @@ root_cause:
   generation: 1
   rank: 1
   node: node-a
-  cause: "killed by signal 9 (SIGKILL)"
+  cause: "rank 1 on node node-a was killed by signal 9 (SIGKILL)"
   time: 2026-01-02T03:02:05Z
   log_tail:
   - "step=130 loss=6.01"
