@@ -97,9 +97,18 @@ int64_t SplitView::DocumentBegin(int64_t document) const {
   return first_token_[shard] + static_cast<int64_t>(shards_[shard].offsets()[document - first_document_[shard]]);
 }
 
+size_t SplitView::ShardOfToken(int64_t token) const {
+  const auto after = std::upper_bound(first_token_.begin(), first_token_.end(), token);
+  return static_cast<size_t>(after - first_token_.begin()) - 1;
+}
+
+void SplitView::Prefetch(int64_t begin, int64_t count) const {
+  const size_t shard = ShardOfToken(begin);
+  if (shard < shards_.size()) shards_[shard].Prefetch(begin - first_token_[shard], count);
+}
+
 void SplitView::CopyTokens(int64_t begin, int64_t count, int32_t* out) const {
-  const auto after = std::upper_bound(first_token_.begin(), first_token_.end(), begin);
-  const auto shard = static_cast<size_t>(after - first_token_.begin()) - 1;
+  const size_t shard = ShardOfToken(begin);
   BERT_CHECK(begin >= 0 && shard < shards_.size() && begin + count <= first_token_[shard + 1])
       << "tokens " << begin << " + " << count;
   shards_[shard].CopyTokens(begin - first_token_[shard], count, out);

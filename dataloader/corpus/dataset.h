@@ -50,6 +50,8 @@ class SplitView {
   int64_t DocumentBegin(int64_t document) const;
   // Token ids of the split [begin, begin + count) into `out`; the range must lie inside one document.
   void CopyTokens(int64_t begin, int64_t count, int32_t* out) const;
+  // Has the range fetched into the processor's cache; part of it may lie past the split's end.
+  void Prefetch(int64_t begin, int64_t count) const;
   // Index of the shard that holds `document`.
   int ShardOfDocument(int64_t document) const;
   // Split-wide number of the shard's first document and token.
@@ -57,6 +59,8 @@ class SplitView {
   int64_t ShardFirstToken(int shard) const { return first_token_[shard]; }
 
  private:
+  size_t ShardOfToken(int64_t token) const;
+
   std::vector<ShardReader> shards_;
   std::vector<int64_t> first_document_;  // shards + 1
   std::vector<int64_t> first_token_;     // shards + 1

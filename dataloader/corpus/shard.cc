@@ -181,6 +181,12 @@ void ShardReader::CopyTokens(int64_t begin, int64_t count, int32_t* out) const {
   }
 }
 
+void ShardReader::Prefetch(int64_t begin, int64_t count) const {
+  constexpr int64_t kCacheLineBytes = 64;
+  const int64_t end = std::min(begin + count, tokens()) * token_bytes_;
+  for (int64_t byte = begin * token_bytes_; byte < end; byte += kCacheLineBytes) __builtin_prefetch(token_data_ + byte);
+}
+
 template <typename Predicate>
 int64_t ShardReader::FindIf(Predicate predicate) const {
   const auto find = [&](const auto* ids) -> int64_t {

@@ -94,6 +94,8 @@ class ShardReader {
 
   // Token ids [begin, begin + count) of the shard into `out`. The range must lie inside it.
   void CopyTokens(int64_t begin, int64_t count, int32_t* out) const;
+  // Asks the processor to fetch that range into its cache; part of it may lie past the shard's end.
+  void Prefetch(int64_t begin, int64_t count) const;
   // Position of the first token id >= limit, or -1.
   int64_t FindTokenAtLeast(uint32_t limit) const;
   // Position of the first token id equal to `id`, or -1.

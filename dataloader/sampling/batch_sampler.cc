@@ -11,6 +11,7 @@
 namespace bert::sampling {
 namespace {
 
+constexpr size_t kPrefetchRows = 3;
 constexpr int64_t kRowNumberMax = int64_t{1} << 62;
 
 }  // namespace
@@ -62,23 +63,28 @@ void BatchSampler::FillRows(int64_t step, int32_t row_begin, int32_t row_end, Ro
   batch->row_begin = row_begin;
   const int64_t first = step * order_.global_batch_size;
   const int64_t end = first + ExistingEnd(step, row_end);
-  for (int64_t number = first + row_begin; number < end; ++number) {
-    if (!permutation_.has_value()) {
-      AppendRow(/*epoch=*/0, number, batch);
-      continue;
-    }
-    const auto epoch = static_cast<uint64_t>(number / rows_->rows());
-    if (epoch != epoch_) {
-      epoch_ = epoch;
-      permutation_.emplace(rows_->rows(), order_.seed, epoch);
-    }
-    AppendRow(epoch, (*permutation_)(number % rows_->rows()), batch);
+  located_.clear();
+  for (int64_t number = first + row_begin; number < end; ++number) located_.push_back(Locate(number));
+  for (size_t i = 0; i < located_.size(); ++i) {
+    // Rows of a permutation lie anywhere in memory.
+    if (i + kPrefetchRows < located_.size()) rows_->Prefetch(located_[i + kPrefetchRows].row);
+    AppendRow(located_[i], batch);
   }
 }
 
-void BatchSampler::AppendRow(uint64_t epoch, int64_t row, RowBatch* batch) {
+BatchSampler::RowInEpoch BatchSampler::Locate(int64_t number) {
+  if (!permutation_.has_value()) return {.epoch = 0, .row = number};
+  const auto epoch = static_cast<uint64_t>(number / rows_->rows());
+  if (epoch != epoch_) {
+    epoch_ = epoch;
+    permutation_.emplace(rows_->rows(), order_.seed, epoch);
+  }
+  return {.epoch = epoch, .row = (*permutation_)(number % rows_->rows())};
+}
+
+void BatchSampler::AppendRow(const RowInEpoch& row, RowBatch* batch) {
   const corpus::VocabularyFacts& vocabulary = rows_->dataset().vocabulary();
-  rows_->GetPieces(row, &pieces_);
+  rows_->GetPieces(row.row, &pieces_);
   const size_t row_offset = batch->token_ids.size();
   const size_t segment_offset = batch->segment_lengths.size();
   for (const Piece& piece : pieces_) {
@@ -91,7 +97,7 @@ void BatchSampler::AppendRow(uint64_t epoch, int64_t row, RowBatch* batch) {
     batch->segment_lengths.push_back(static_cast<uint16_t>(piece.length + 2));
   }
   batch->segment_counts.push_back(static_cast<uint16_t>(pieces_.size()));
-  const int masked = masker_.MaskRow(epoch, row, absl::MakeSpan(batch->token_ids).subspan(row_offset),
+  const int masked = masker_.MaskRow(row.epoch, row.row, absl::MakeSpan(batch->token_ids).subspan(row_offset),
                                      absl::MakeConstSpan(batch->segment_lengths).subspan(segment_offset),
                                      &batch->masked_positions, &batch->labels);
   batch->masked_counts.push_back(static_cast<uint16_t>(masked));

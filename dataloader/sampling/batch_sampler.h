@@ -48,7 +48,13 @@ class BatchSampler {
 
  private:
   BatchSampler(std::shared_ptr<const RowIndex> rows, const BatchOrder& order, const Masking& masking);
-  void AppendRow(uint64_t epoch, int64_t row, RowBatch* batch);
+  // A row as it comes in some epoch; what masks depend on.
+  struct RowInEpoch {
+    uint64_t epoch = 0;
+    int64_t row = 0;
+  };
+  RowInEpoch Locate(int64_t number);
+  void AppendRow(const RowInEpoch& row, RowBatch* batch);
 
   const std::shared_ptr<const RowIndex> rows_;
   const BatchOrder order_;
@@ -56,6 +62,7 @@ class BatchSampler {
   // The permutation of `epoch_`, train only.
   uint64_t epoch_ = 0;
   std::optional<Permutation> permutation_;
+  std::vector<RowInEpoch> located_;
   std::vector<Piece> pieces_;
 };
 

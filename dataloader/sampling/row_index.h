@@ -44,6 +44,8 @@ class RowIndex {
 
   // The pieces of `row`, in order, at least one. Takes time in proportion to their number.
   void GetPieces(int64_t row, std::vector<Piece>* pieces) const;
+  // Has the row's tokens fetched into the processor's cache, for rows that are wanted soon.
+  void Prefetch(int64_t row) const { split_.Prefetch(starts_[static_cast<size_t>(row)], max_seq_len_); }
 
  private:
   RowIndex(std::shared_ptr<const corpus::Dataset> dataset, corpus::SplitKind split, int32_t max_seq_len);
