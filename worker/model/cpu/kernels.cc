@@ -190,12 +190,13 @@ inline float GeluErfSlope(float x) {
   return normal.cumulative + x * normal.density * 0.39894228f;
 }
 
-// (1 + tanh(y)) / 2 with y = sqrt(2 / pi) (x + 0.044715 x^3).
-inline float TanhGate(float x) { return 1.0f / (1.0f + Exp(-1.59576912f * (x + 0.044715f * x * x * x))); }
-inline float GeluTanh(float x) { return x * TanhGate(x); }
+// e^(-2y) with y = sqrt(2 / pi) (x + 0.044715 x^3): then (1 + tanh(y)) / 2 = 1 / (1 + e^(-2y)).
+inline float TanhTail(float x) { return Exp(-1.59576912f * (x + 0.044715f * x * x * x)); }
+inline float GeluTanh(float x) { return x / (1.0f + TanhTail(x)); }
 inline float GeluTanhSlope(float x) {
-  const float gate = TanhGate(x);
-  return gate + x * gate * (1.0f - gate) * 1.59576912f * (1.0f + 0.134145f * x * x);
+  const float tail = TanhTail(x);
+  const float gate = 1.0f / (1.0f + tail);
+  return gate + x * gate * (tail * gate) * 1.59576912f * (1.0f + 0.134145f * x * x);
 }
 
 template <bool kTanh, typename T>

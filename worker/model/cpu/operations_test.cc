@@ -1,0 +1,240 @@
+// The fused loops against the same operations in plain ATen.
+#include "worker/model/cpu/operations.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/randint.h>
+#include <ATen/ops/zeros.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "worker/model/generic_operations.h"
+
+namespace bert::model {
+namespace {
+
+// Odd sizes, so that vectors have remainders.
+constexpr int64_t kRows = 77;
+constexpr int64_t kColumns = 39;
+
+struct Case {
+  std::string name;
+  at::ScalarType dtype;
+  double tolerance;  // Relative to the largest value: of fp32 sums, and of roundings to bf16 at different places.
+};
+
+class CpuOperationsTest : public testing::TestWithParam<Case> {
+ protected:
+  at::Tensor Draw(std::vector<int64_t> shape, double scale = 1) {
+    at::Tensor values = at::empty(shape, at::kFloat);
+    return values.normal_(0, scale, generator_).to(GetParam().dtype);
+  }
+  Weight DrawWeight(std::vector<int64_t> shape) { return {Draw(shape), at::zeros(shape)}; }
+  // LayerNorm's values are fp32 always.
+  Affine DrawNorm() {
+    return {{Draw({kColumns}).to(at::kFloat), at::zeros({kColumns})},
+            {Draw({kColumns}).to(at::kFloat), at::zeros({kColumns})}};
+  }
+  at::Tensor DrawIds(int64_t limit, int64_t count) { return at::randint(limit, {count}, generator_, at::kLong); }
+
+  static Weight Fresh(const Weight& weight) { return {weight.value, at::zeros(weight.grad.sizes())}; }
+
+  void ExpectClose(const at::Tensor& actual, const at::Tensor& expected, const std::string& what) {
+    ASSERT_EQ(actual.sizes(), expected.sizes()) << what;
+    EXPECT_EQ(actual.scalar_type(), expected.scalar_type()) << what;
+    const at::Tensor difference = (actual.to(at::kDouble) - expected.to(at::kDouble)).abs();
+    EXPECT_LT(difference.max().item<double>() / expected.abs().max().item<double>(), GetParam().tolerance) << what;
+  }
+
+  // Calls it with one and with three threads; the outputs must agree in every bit.
+  static std::vector<at::Tensor> OnAnyThreads(const std::function<std::vector<at::Tensor>()>& work) {
+    const int threads = at::get_num_threads();
+    at::set_num_threads(1);
+    const std::vector<at::Tensor> one = work();
+    at::set_num_threads(3);
+    const std::vector<at::Tensor> three = work();
+    at::set_num_threads(threads);
+    for (size_t i = 0; i < one.size(); ++i) EXPECT_TRUE(at::equal(one[i], three[i])) << "output " << i;
+    return one;
+  }
+
+  void ExpectAllClose(const std::vector<at::Tensor>& actual, const std::vector<at::Tensor>& expected) {
+    ASSERT_EQ(actual.size(), expected.size());
+    for (size_t i = 0; i < actual.size(); ++i) ExpectClose(actual[i], expected[i], "output " + std::to_string(i));
+  }
+
+  at::Generator generator_ = at::detail::createCPUGenerator(1);
+  const Dropout dropout_{.probability = 0.2, .key = DropoutKey(3, 4)};
+};
+
+INSTANTIATE_TEST_SUITE_P(Types, CpuOperationsTest,
+                         testing::Values(Case{"Fp32", at::kFloat, 2e-6}, Case{"Bf16", at::kBFloat16, 2e-2}),
+                         [](const auto& info) { return info.param.name; });
+
+TEST_P(CpuOperationsTest, BiasGelu) {
+  const at::Tensor x = Draw({kRows, kColumns}, 3);
+  const at::Tensor d = Draw({kRows, kColumns});
+  const Weight bias = DrawWeight({kColumns});
+  for (const Activation activation : {Activation::kGelu, Activation::kGeluTanh}) {
+    const auto run = [&](auto forward, auto backward) {
+      const Weight fresh = Fresh(bias);
+      const at::Tensor output = forward(x, fresh, activation);
+      return std::vector<at::Tensor>{output, backward(d.clone(), x, fresh, activation), fresh.grad};
+    };
+    ExpectAllClose(OnAnyThreads([&] { return run(cpu::BiasGelu, cpu::BiasGeluBackward); }),
+                   run(generic::BiasGelu, generic::BiasGeluBackward));
+  }
+}
+
+TEST_P(CpuOperationsTest, ApplyDropout) {
+  const at::Tensor x = Draw({kRows, kColumns});
+  const auto run = [&](auto apply) {
+    at::Tensor copy = x.clone();
+    apply(copy, dropout_);
+    return std::vector<at::Tensor>{copy};
+  };
+  const at::Tensor dropped = OnAnyThreads([&] { return run(cpu::ApplyDropout); })[0];
+  ExpectAllClose({dropped}, run(generic::ApplyDropout));
+  EXPECT_NEAR(dropped.eq(0).to(at::kFloat).mean().item<double>(), 0.2, 0.03);
+  EXPECT_NEAR(dropped.ne(0).logical_and(dropped.sign().eq(x.sign())).to(at::kFloat).mean().item<double>(), 0.8, 0.03);
+}
+
+TEST_P(CpuOperationsTest, DropoutDiffersBetweenSites) {
+  at::Tensor one = at::zeros({10000}).fill_(1);
+  at::Tensor two = one.clone();
+  cpu::ApplyDropout(one, {.probability = 0.5, .key = DropoutKey(3, 4)});
+  cpu::ApplyDropout(two, {.probability = 0.5, .key = DropoutKey(3, 5)});
+  // Independent masks agree on half of the elements, at any distance.
+  for (const int64_t shift : {0, 1, 2, 16}) {
+    const at::Tensor agree = one.narrow(0, 0, 9000).eq(two.narrow(0, shift, 9000));
+    EXPECT_NEAR(agree.to(at::kFloat).mean().item<double>(), 0.5, 0.03) << shift;
+  }
+  EXPECT_NEAR(one.mean().item<double>(), 1, 0.03);
+}
+
+TEST_P(CpuOperationsTest, AddDropoutNorm) {
+  const at::Tensor branch = Draw({kRows, kColumns});
+  const at::Tensor residual = Draw({kRows, kColumns});
+  const at::Tensor d = Draw({kRows, kColumns});
+  const at::Tensor d_more = Draw({kRows, kColumns});
+  const Affine norm = DrawNorm();
+  const Weight bias = DrawWeight({kColumns});
+  for (const bool with_residual : {false, true}) {
+    for (const bool with_bias : {false, true}) {
+      for (const bool with_dropout : {false, true}) {
+        for (const bool post_ln : {false, true}) {
+          const auto run = [&](auto forward, auto backward) {
+            const Affine fresh = {Fresh(norm.weight), Fresh(norm.bias)};
+            const Weight fresh_bias = Fresh(bias);
+            const NormSite site = {.norm = &fresh,
+                                   .eps = 1e-5,
+                                   .bias = with_bias ? &fresh_bias : nullptr,
+                                   .dropout = with_dropout ? dropout_ : Dropout()};
+            const Normed normed = forward(branch.clone(), with_residual ? residual : at::Tensor(), site);
+            NormedInflow inflow;
+            inflow.d_output = d;
+            if (with_residual) (post_ln ? inflow.d_output_too : inflow.d_sum) = d_more;
+            const NormedGrad grad = backward(inflow, normed, site);
+            std::vector<at::Tensor> outputs = {normed.sum, normed.output, normed.mean,       normed.rstd,
+                                               grad.d_sum, grad.d_branch, fresh.weight.grad, fresh.bias.grad};
+            if (with_bias) outputs.push_back(fresh_bias.grad);
+            return outputs;
+          };
+          ExpectAllClose(OnAnyThreads([&] { return run(cpu::AddDropoutNorm, cpu::AddDropoutNormBackward); }),
+                         run(generic::AddDropoutNorm, generic::AddDropoutNormBackward));
+        }
+      }
+    }
+  }
+}
+
+TEST_P(CpuOperationsTest, Attention) {
+  constexpr int64_t kSeq = 21;
+  constexpr int64_t kHeads = 3;
+  constexpr int64_t kHeadSize = 5;
+  constexpr int64_t kHidden = kHeads * kHeadSize;
+  at::Tensor segments = at::zeros({3, kSeq}, at::kInt);  // One; three; two and padding.
+  segments[1].narrow(0, 4, 1).fill_(1);
+  segments[1].narrow(0, 5, 16).fill_(2);
+  segments[2].narrow(0, 9, 3).fill_(1);
+  segments[2].narrow(0, 12, 9).fill_(-1);
+  const AttentionPlan plan = MakeAttentionPlan(segments, kHeads, kHeadSize);
+  EXPECT_EQ(plan.spans.size(), 6u);
+  const at::Tensor tokens = segments.flatten().ge(0).unsqueeze(1);
+  const at::Tensor query_key_value = Draw({3 * kSeq, 3 * kHidden});
+  // What the layers above pass down is zero on padding.
+  const at::Tensor d = Draw({3 * kSeq, kHidden}) * tokens;
+  const Weight bias = DrawWeight({3 * kHidden});
+  for (const Dropout& dropout : {Dropout(), dropout_}) {
+    const auto run = [&](auto forward, auto backward) {
+      const Weight fresh = Fresh(bias);
+      const Attended attended = forward(query_key_value, fresh, plan, dropout);
+      const at::Tensor d_query_key_value = backward(d, query_key_value, fresh, attended, plan, dropout);
+      // The output on padding is nobody's; its gradient is zero in both.
+      return std::vector<at::Tensor>{attended.output * tokens, d_query_key_value, fresh.grad};
+    };
+    ExpectAllClose(OnAnyThreads([&] { return run(cpu::Attention, cpu::AttentionBackward); }),
+                   run(generic::Attention, generic::AttentionBackward));
+  }
+}
+
+TEST_P(CpuOperationsTest, CrossEntropy) {
+  const at::Tensor logits = Draw({kRows, kColumns}, 4);
+  const at::Tensor labels = DrawIds(kColumns, kRows);
+  const Weight bias = DrawWeight({kColumns});
+  const auto run = [&](auto cross_entropy) {
+    const Weight fresh = Fresh(bias);
+    const CrossEntropyResult result = cross_entropy(logits.clone(), fresh, labels, true);
+    const CrossEntropyResult plain = cross_entropy(logits.clone(), fresh, labels, false);
+    EXPECT_TRUE(at::equal(plain.nll, result.nll));
+    EXPECT_FALSE(plain.d_logits.defined());
+    return std::vector<at::Tensor>{result.nll, result.d_logits, fresh.grad};
+  };
+  ExpectAllClose(OnAnyThreads([&] { return run(cpu::CrossEntropy); }), run(generic::CrossEntropy));
+}
+
+TEST_P(CpuOperationsTest, CrossEntropyKeepsNaN) {
+  at::Tensor logits = Draw({kRows, kColumns});
+  logits[5][7] = std::numeric_limits<float>::quiet_NaN();
+  const Weight bias = DrawWeight({kColumns});
+  EXPECT_TRUE(cpu::CrossEntropy(logits, bias, DrawIds(kColumns, kRows), true).nll.isnan().item<bool>());
+}
+
+TEST_P(CpuOperationsTest, Embed) {
+  constexpr int64_t kTokens = 120;
+  const auto table = [&](int64_t rows) {
+    const Weight weight = DrawWeight({rows, kColumns});
+    return Weight{weight.value.to(at::kFloat), weight.grad};
+  };
+  const Embeddings embeddings = {.word = table(11), .position = table(30), .token_type = table(2)};
+  const at::Tensor ids = DrawIds(11, kTokens);
+  const at::Tensor positions = DrawIds(30, kTokens);
+  const at::Tensor d = Draw({kTokens, kColumns});
+  const auto run = [&](auto forward, auto backward) {
+    const Embeddings fresh = {.word = Fresh(embeddings.word),
+                              .position = Fresh(embeddings.position),
+                              .token_type = Fresh(embeddings.token_type)};
+    const at::Tensor output = forward(ids, positions, fresh, GetParam().dtype);
+    backward(d, ids, positions, fresh);
+    return std::vector<at::Tensor>{output, fresh.word.grad, fresh.position.grad, fresh.token_type.grad};
+  };
+  ExpectAllClose(OnAnyThreads([&] { return run(cpu::Embed, cpu::EmbedBackward); }),
+                 run(generic::Embed, generic::EmbedBackward));
+}
+
+TEST_P(CpuOperationsTest, Accumulate) {
+  const at::Tensor value = Draw({kRows, kColumns});
+  const at::Tensor grad = at::zeros({kRows, kColumns}).fill_(0.5);
+  cpu::Accumulate(grad, value);
+  EXPECT_TRUE(at::equal(grad, value.to(at::kFloat) + 0.5));
+}
+
+}  // namespace
+}  // namespace bert::model
