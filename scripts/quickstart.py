@@ -162,7 +162,7 @@ def train(bertctl, key, fresh):
 
 
 def newest_checkpoint(bertctl, job_id):
-    checkpoints = json.loads(bertctl.output("checkpoint", "list", job_id, "-o", "json"))
+    checkpoints = json.loads(bertctl.output("checkpoint", "list", job_id, "-o", "json"))["checkpoints"]
     return Path(checkpoints[0]["directory"])
 
 
