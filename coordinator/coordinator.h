@@ -131,7 +131,7 @@ class Coordinator {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<const JobRecord*> LiveJob(const std::string& job_id, int64_t generation) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  v1::HeartbeatResponse Assignments(const NodeName& node, int64_t sequence) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  v1::HeartbeatResponse Assignments(const NodeName& node) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   int64_t NowUs() const { return absl::ToUnixMicros(parts_.clock->Now()); }
 
   const Options options_;

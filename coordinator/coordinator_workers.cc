@@ -126,7 +126,7 @@ absl::Status Coordinator::CheckAgent(const std::string& node, const std::string&
 
 absl::StatusOr<v1::HeartbeatResponse> Coordinator::Heartbeat(const v1::HeartbeatRequest& request) {
   const NodeName name(request.node());
-  NodeSession::Arrival arrival;
+  int64_t arrived = 0;
   // Under mutex_, where the session is the node's.
   const auto ends = [&](const State& state) -> absl::StatusOr<std::vector<Update>> {
     mutex_.AssertHeld();
@@ -137,7 +137,8 @@ absl::StatusOr<v1::HeartbeatResponse> Coordinator::Heartbeat(const v1::Heartbeat
       return failed == failed_.end() || failed->second.generation != job.generation() ||
              failed->second.told.contains(name);
     };
-    return EndsInReport(state, sessions_.at(name), request, arrival, told_to_end, NowUs());
+    const NodeSession& session = sessions_.at(name);
+    return EndsInReport(state, session, request, session.IsNews(arrived), told_to_end, NowUs());
   };
   bool nothing_ended = false;
   {
@@ -146,14 +147,14 @@ absl::StatusOr<v1::HeartbeatResponse> Coordinator::Heartbeat(const v1::Heartbeat
     NodeSession& session = sessions_.at(name);
     session.Renew(parts_.clock->Monotonic(), options_.lease());
     session.last_heartbeat = parts_.clock->Now();
-    arrival = session.Arrive(request.sequence());
+    arrived = session.Arrive(request.sequence());
     ASSIGN_OR_RETURN(const std::vector<Update> ended, ends(state_));
     nothing_ended = ended.empty();
   }
   if (!nothing_ended) RETURN_IF_ERROR(Transact(ends));
   MutexLock lock(&mutex_);
   RETURN_IF_ERROR(CheckSession(request.node(), request.incarnation()));
-  if (arrival.news) {
+  if (arrived > 0) {
     for (const v1::RankStatus& status : request.ranks()) {
       const JobRecord* const job = state_.FindJob(JobId(status.job_id()));
       // Others have ended for us; the answer tells the agent so.
@@ -163,17 +164,15 @@ absl::StatusOr<v1::HeartbeatResponse> Coordinator::Heartbeat(const v1::Heartbeat
       }
     }
   }
-  return Assignments(name, arrival.sequence);
+  return Assignments(name);
 }
 
-v1::HeartbeatResponse Coordinator::Assignments(const NodeName& node, int64_t sequence) {
+v1::HeartbeatResponse Coordinator::Assignments(const NodeName& node) {
   v1::HeartbeatResponse response;
-  NodeSession& session = sessions_.at(node);
   const NodeRecord& record = *state_.FindNode(node);
   for (const auto& [slot, holder] : state_.HeldSlots(node)) {
     const JobRecord& job = *state_.FindJob(holder.job);
     if (!IsWanted(job)) continue;
-    session.Offered({holder.job, job.generation(), holder.rank}, sequence);
     v1::Assignment& assignment = *response.add_assignments();
     assignment.set_job_id(job.job_id());
     assignment.set_generation(job.generation());

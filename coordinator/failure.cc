@@ -15,6 +15,8 @@ namespace {
 
 constexpr size_t kQuotedLineBytesMax = 300;
 constexpr size_t kTailLinesMax = 50;
+// What a shell says of a process that a signal ended: this and the signal's number.
+constexpr int32_t kExitSignal = 128;
 
 std::string SignalName(int32_t signal) {
   const char* const name = sigabbrev_np(signal);
@@ -25,6 +27,11 @@ std::string SignalName(int32_t signal) {
 
 bool IsSecondary(const RankFailure& failure) {
   return failure.gone.empty() && failure.signal == 0 && failure.exit_code == kExitPeerLost;
+}
+
+bool LooksLikeToldToEnd(const RankFailure& failure) {
+  const int32_t signal = failure.signal != 0 ? failure.signal : failure.exit_code - kExitSignal;
+  return failure.gone.empty() && (signal == SIGTERM || signal == SIGKILL);
 }
 
 std::string CauseInWords(const RankFailure& failure) {

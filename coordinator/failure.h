@@ -4,8 +4,8 @@
 // exits with code 3 and is *secondary*. Of failures that one heartbeat brings, the cause is the first in this order:
 // killed by a signal, gone, or another exit code; then secondary ones; the lower rank before the higher. A secondary
 // failure still ends the generation at once, and is amended when the one behind it is reported: by a heartbeat that its
-// agent sent before it could know that the generation had ended (later ones also report the ranks that the agent
-// itself ended), or by the loss of a node.
+// agent sent before it could know that the generation had ended, by a later one where the rank did not end as one that
+// its agent tells to (LooksLikeToldToEnd), or by the loss of a node.
 #ifndef BERT_COORDINATOR_FAILURE_H_
 #define BERT_COORDINATOR_FAILURE_H_
 
@@ -35,6 +35,10 @@ struct RankFailure {
 };
 
 bool IsSecondary(const RankFailure& failure);
+
+// How a rank ends that its agent told to: by SIGTERM or SIGKILL, or by an exit code of 128 and such a signal. Another
+// code is the rank's own failure, even where the agent was just about to end it.
+bool LooksLikeToldToEnd(const RankFailure& failure);
 
 // "rank 1 on node a was killed by signal 9 (SIGKILL)", "rank 0 on node b exited with code 1: <its last line>",
 // "rank 2 on node c is gone: no heartbeat for 3s".

@@ -1,33 +1,13 @@
 #include "coordinator/membership.h"
 
-#include <algorithm>
-
 #include "coordinator/timestamps.h"
 
 namespace bert::coordinator {
 
-NodeSession::Arrival NodeSession::Arrive(int64_t sequence) {
+int64_t NodeSession::Arrive(int64_t sequence) {
   if (sequence <= 0) sequence = last_sequence_ + 1;
-  const bool news = sequence > last_sequence_;
-  last_sequence_ = std::max(last_sequence_, sequence);
-  return {sequence, news};
-}
-
-void NodeSession::Offered(const RankKey& rank, int64_t sequence) {
-  int64_t& offered = ranks_[rank].offered_sequence;
-  offered = std::max(offered, sequence);
-}
-
-void NodeSession::ReportedRunning(const RankKey& rank) { ranks_[rank].reported = true; }
-
-bool NodeSession::WasReported(const RankKey& rank) const {
-  const auto it = ranks_.find(rank);
-  return it != ranks_.end() && it->second.reported;
-}
-
-bool NodeSession::CannotRun(const RankKey& rank, int64_t sequence) const {
-  const auto it = ranks_.find(rank);
-  return it == ranks_.end() || sequence > it->second.offered_sequence;
+  if (sequence <= last_sequence_) return 0;
+  return last_sequence_ = sequence;
 }
 
 void LoaderRegistry::Heartbeat(const v1::LoaderHeartbeatRequest& request, absl::Duration now, absl::Time wall) {

@@ -6,6 +6,7 @@
 #include <compare>
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -25,11 +26,11 @@ struct RankKey {
   friend auto operator<=>(const RankKey&, const RankKey&) = default;
 };
 
-// What one incarnation of a node's agent has said and been told.
+// What one incarnation of a node's agent has said.
 //
 // An agent has one heartbeat under way at a time and never acts on the answer of one that it has given up. A request
-// later than the last answer that asked for a rank therefore proves, by not listing it, that the agent does not run it
-// and will not unless asked again.
+// later than all before it was therefore written after every answer so far was followed or given up: a rank that it
+// does not list does not run, and will not unless a later answer asks for it.
 class NodeSession {
  public:
   NodeSession(absl::Duration now, absl::Duration lease) : lease_end_(now + lease) {}
@@ -37,34 +38,23 @@ class NodeSession {
   void Renew(absl::Duration now, absl::Duration lease) { lease_end_ = now + lease; }
   bool Expired(absl::Duration now) const { return now >= lease_end_; }
 
-  // The sequence number a request counts as; 0 stands for the next. `news` is false where a later one, or this one, has
-  // been seen: its report is then not looked at.
-  struct Arrival {
-    int64_t sequence = 0;
-    bool news = false;
-  };
-  Arrival Arrive(int64_t sequence);
+  // A request arrives (its sequence number may be 0: the next). 0 where it is no later than one before it.
+  int64_t Arrive(int64_t sequence);
+  // What Arrive returned still belongs to the latest request: what that does not list is not there.
+  bool IsNews(int64_t arrived) const { return arrived > 0 && arrived == last_sequence_; }
 
-  // The answer to request `sequence` asks for the rank.
-  void Offered(const RankKey& rank, int64_t sequence);
-  void ReportedRunning(const RankKey& rank);
-  bool WasReported(const RankKey& rank) const;
-  // The rank does not run and will not, as request `sequence` does not list it.
-  bool CannotRun(const RankKey& rank, int64_t sequence) const;
-  void Forget(const RankKey& rank) { ranks_.erase(rank); }
+  void ReportedRunning(const RankKey& rank) { reported_.insert(rank); }
+  bool WasReported(const RankKey& rank) const { return reported_.contains(rank); }
+  void Forget(const RankKey& rank) { reported_.erase(rank); }
 
   // Unset before the first.
   absl::Time last_heartbeat = absl::InfinitePast();
 
  private:
-  struct Known {
-    int64_t offered_sequence = 0;
-    bool reported = false;
-  };
-
   absl::Duration lease_end_;
   int64_t last_sequence_ = 0;
-  std::map<RankKey, Known> ranks_;
+  // Running, and not known to have ended.
+  std::set<RankKey> reported_;
 };
 
 // Dataloaders that heartbeat. Not thread-safe.

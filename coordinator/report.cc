@@ -26,8 +26,8 @@ bool IsWanted(const JobRecord& job) {
 }
 
 std::vector<Update> EndsInReport(const State& state, const NodeSession& session, const v1::HeartbeatRequest& request,
-                                 const NodeSession::Arrival& arrival,
-                                 const std::function<bool(const JobRecord&)>& told_to_end, int64_t now_us) {
+                                 bool is_news, const std::function<bool(const JobRecord&)>& told_to_end,
+                                 int64_t now_us) {
   std::map<RankKey, const v1::RankStatus*> reported;
   for (const v1::RankStatus& status : request.ranks()) {
     reported[{JobId(status.job_id()), status.generation(), status.rank()}] = &status;
@@ -54,11 +54,11 @@ std::vector<Update> EndsInReport(const State& state, const NodeSession& session,
       end(key, status.exit_code(), status.signal());
       const bool ended_well = status.exit_code() == 0 && status.signal() == 0 && job.generation_formed();
       if (!ended_well) failures[key.job].push_back(FailureOf(status, request.node(), job.generation_formed()));
-    } else if (arrival.news && session.WasReported(key)) {
+    } else if (is_news && session.WasReported(key)) {
       end(key, kExitUnknown, 0);
       failures[key.job].push_back(
           {.rank = key.rank, .node = request.node(), .gone = "its agent does not report it any more"});
-    } else if (arrival.news && !IsWanted(job) && session.CannotRun(key, arrival.sequence)) {
+    } else if (is_news && !IsWanted(job)) {
       end(key, kExitUnknown, 0);
     }
   }
@@ -69,7 +69,7 @@ std::vector<Update> EndsInReport(const State& state, const NodeSession& session,
     if (IsWanted(job)) {
       updates.push_back(GenerationFailedUpdate(job, failure, IsSecondary(primary), now_us));
     } else if (job.state() == v1::JOB_STATE_PENDING && job.last_failure_secondary() && !IsSecondary(primary) &&
-               (primary.exit_code != 0 || primary.signal != 0) && !told_to_end(job)) {
+               (primary.exit_code != 0 || primary.signal != 0) && !(told_to_end(job) && LooksLikeToldToEnd(primary))) {
       Update& update = updates.emplace_back();
       update.set_time_us(now_us);
       auto& amended = *update.mutable_failure_amended();

@@ -18,13 +18,14 @@ bool IsWanted(const JobRecord& job);
 // Every rank that the report shows to have ended, and what follows for its generation. A rank has ended
 //  - when it is reported EXITED;
 //  - when it was reported before and is missing now;
-//  - when it is not wanted any more, is missing, and can no longer appear (NodeSession::CannotRun).
-// The last two only from a report that is news. A wanted rank that ends badly fails its generation.
+//  - when it is not wanted any more and is missing, whether it ever ran or not.
+// The last two only from a report that is news (NodeSession::IsNews). A wanted rank that ends badly fails its
+// generation.
 //
 // `told_to_end` answers whether the agent may have ended a job's ranks itself: such an end is nobody's cause.
 std::vector<Update> EndsInReport(const State& state, const NodeSession& session, const v1::HeartbeatRequest& request,
-                                 const NodeSession::Arrival& arrival,
-                                 const std::function<bool(const JobRecord&)>& told_to_end, int64_t now_us);
+                                 bool is_news, const std::function<bool(const JobRecord&)>& told_to_end,
+                                 int64_t now_us);
 
 }  // namespace bert::coordinator
 

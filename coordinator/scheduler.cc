@@ -45,7 +45,11 @@ std::optional<RankFailure> LostRank(const JobRecord& job) {
 std::optional<std::string> NoRestartLeft(const JobRecord& job) {
   const v1::RestartSpec& limits = job.spec().restarts();
   if (job.failures_without_progress() == 0) return std::nullopt;
-  const std::string first = absl::StrCat("; first failure since: ", job.root_cause().cause());
+  std::string first = absl::StrCat("; first failure since: ", job.root_cause().cause());
+  // A job can fail for one reason and be unable to resume for another.
+  if (job.last_failure().cause() != job.root_cause().cause()) {
+    absl::StrAppend(&first, "; the last: ", job.last_failure().cause());
+  }
   if (job.failures_without_progress() > limits.max_without_progress()) {
     return absl::StrCat("failed ", job.failures_without_progress(), " times in a row without a new checkpoint (",
                         "restarts.max_without_progress is ", limits.max_without_progress(), ")", first);

@@ -77,7 +77,11 @@ void SimulatedAgent::Beat() {
     if (!process->alive) exit_reported_.insert(key);
   }
   network_->Call<v1::HeartbeatResponse>(
-      name_, kCallTimeout, [request](Coordinator& coordinator, auto reply) { reply(coordinator.Heartbeat(request)); },
+      name_, kCallTimeout,
+      [this, request](Coordinator& coordinator, auto reply) {
+        reply(coordinator.Heartbeat(request));
+        CheckEnded(coordinator);
+      },
       [this, life](const absl::StatusOr<v1::HeartbeatResponse>& response) {
         if (life != life_) return;
         if (absl::IsFailedPrecondition(response.status()) || absl::IsNotFound(response.status())) return Fence();
@@ -86,6 +90,18 @@ void SimulatedAgent::Beat() {
           if (life == life_) Beat();
         });
       });
+}
+
+void SimulatedAgent::CheckEnded(const Coordinator& coordinator) const {
+  const Snapshot snapshot = coordinator.TakeSnapshot();
+  for (const auto& job : snapshot.jobs()) {
+    for (const auto& rank : job.ranks()) {
+      if (!rank.ended() || !rank.lost_reason().empty()) continue;
+      const auto process = cluster_->processes.find({JobId(job.job_id()), job.generation(), rank.placement().rank()});
+      EXPECT_TRUE(process == cluster_->processes.end() || !process->second->alive)
+          << "rank " << rank.placement().rank() << " of " << job.job_id() << " runs and counts as ended";
+    }
+  }
 }
 
 void SimulatedAgent::Follow(const v1::HeartbeatResponse& response) {

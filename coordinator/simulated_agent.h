@@ -58,6 +58,8 @@ class SimulatedAgent {
   void Register();
   void Beat();
   void Follow(const v1::HeartbeatResponse& response);
+  // What the coordinator takes for ended has ended, everywhere.
+  void CheckEnded(const Coordinator& coordinator) const;
   // Ends everything, then registers anew.
   void Fence();
   void StartProcess(const v1::Assignment& assignment);

@@ -164,7 +164,11 @@ class Simulation {
   void CheckAcknowledged() {
     std::map<std::string, JobRecord> jobs;
     const Snapshot snapshot = coordinator().TakeSnapshot();
-    for (const JobRecord& job : snapshot.jobs()) jobs[job.job_id()] = job;
+    std::set<std::string> requests;
+    for (const JobRecord& job : snapshot.jobs()) {
+      jobs[job.job_id()] = job;
+      EXPECT_TRUE(requests.insert(job.request_id()).second) << job.request_id() << " made two jobs";
+    }
     for (const auto& [number, id] : submitted_) {
       ASSERT_TRUE(jobs.contains(id)) << id;
       EXPECT_EQ(jobs[id].request_id(), absl::StrCat("request-", number));
