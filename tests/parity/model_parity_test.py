@@ -115,8 +115,9 @@ def compare_case(tool, kind, activation, layout_name, directory):
     copy.mkdir()
     model.save_pretrained(source)
     save_file(batch, directory / "inputs.safetensors")
-    subprocess.run([tool, source, directory / "inputs.safetensors", directory / "outputs.safetensors", copy], check=True)
-    ours = load_file(directory / "outputs.safetensors")
+    outputs = directory / "outputs.safetensors"
+    subprocess.run([tool, source, directory / "inputs.safetensors", outputs, copy], check=True)
+    ours = load_file(outputs)
     logits, loss, gradients = run_reference(model, layout, batch)
 
     errors = Errors()
@@ -137,8 +138,9 @@ def compare_case(tool, kind, activation, layout_name, directory):
     assert not problems, f"from_pretrained of our copy: {problems}"
     for (name, parameter), (other, copied) in zip(model.named_parameters(), loaded.named_parameters(), strict=True):
         assert name == other and torch.equal(parameter, copied), f"{name} is not the same after the round trip"
-    for field in ("model_type", "hidden_act", "layer_norm_eps", "vocab_size", "max_position_embeddings", "type_vocab_size",
-                  "intermediate_size", "hidden_dropout_prob", "attention_probs_dropout_prob", "tie_word_embeddings"):
+    for field in ("model_type", "hidden_act", "layer_norm_eps", "vocab_size", "max_position_embeddings",
+                  "type_vocab_size", "intermediate_size", "hidden_dropout_prob", "attention_probs_dropout_prob",
+                  "tie_word_embeddings"):
         assert getattr(model.config, field) == getattr(loaded.config, field), f"config.json: {field}"
     errors.add("logits of the copy", run_reference(loaded, layout, batch)[0], logits)
     return errors.largest

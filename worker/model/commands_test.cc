@@ -150,7 +150,8 @@ TEST_F(CommandsTest, InspectsModelAndCheckpoint) {
 
 TEST_F(CommandsTest, EvaluatesRowsInAnyBatches) {
   const std::string rows =
-      R"({"row":0,"segments":[{"input_ids":[2,5,4,7,3],"positions":[2],"labels":[6]},{"input_ids":[2,4,3],"positions":[1],"labels":[8]}]})"
+      R"({"row":0,"segments":[{"input_ids":[2,5,4,7,3],"positions":[2],"labels":[6]},)"
+      R"({"input_ids":[2,4,3],"positions":[1],"labels":[8]}]})"
       "\n\n"
       R"({"row":1,"segments":[{"input_ids":[2,4,9,10,11,12,4,14,15,16,3],"positions":[1,6],"labels":[8,13]}]})"
       "\n"

@@ -79,33 +79,35 @@ TEST_F(SafetensorsTest, NamesTheFileAndWhatIsWrongWithIt) {
     size_t data_bytes;
     const char* message;
   };
-  for (
-      const Case& wrong : std::vector<Case>{
-          {R"(not json)", 0, "not a JSON object"},
-          {R"([1])", 0, "not a JSON object"},
-          {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 9, "names 8 bytes of data, the file has 9"},
-          {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 7, "names 8 bytes of data, the file has 7"},
-          {R"({"a":{"dtype":"F33","shape":[2],"data_offsets":[0,8]}})", 8, "tensor 'a': unknown dtype \"F33\""},
-          {R"({"a":{"dtype":7,"shape":[2],"data_offsets":[0,8]}})", 8, "unknown dtype 7"},
-          {R"({"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}})", 8, "does not take 8 bytes"},
-          {R"({"a":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}})", 8, "bad shape [-2]"},
-          {R"({"a":{"dtype":"F32","shape":[2.0],"data_offsets":[0,8]}})", 8, "bad shape [2.0]"},
-          {R"({"a":{"dtype":"F32","shape":2,"data_offsets":[0,8]}})", 8, "bad shape 2"},
-          {R"({"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,8]}})", 8, "does not take 8 bytes"},
-          {R"({"a":{"dtype":"F32","shape":[18446744073709551615],"data_offsets":[0,8]}})", 8, "bad shape"},
-          {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}})", 8, "bad data_offsets [8,0]"},
-          {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0]}})", 8, "bad data_offsets [0]"},
-          {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})", 12, "begins at byte 4 of the data, not at 0"},
-          {R"({"a":{"dtype":"F32","shape":[2]}})", 8, "does not consist of"},
-          {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8],"more":1}})", 8, "does not consist of"},
-          {R"({"a":3})", 0, "does not consist of"},
-          {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})",
-           8, "names 'a' twice"},
-          {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})",
-           12, "tensor 'b' begins at byte 4 of the data, not at 8"},
-          {R"({"__metadata__":{"format":1}})", 0, "__metadata__.format is not a string"},
-          {R"({"__metadata__":[]})", 0, "__metadata__ is not an object"},
-      }) {
+  for (const Case& wrong : std::vector<Case>{
+           {R"(not json)", 0, "not a JSON object"},
+           {R"([1])", 0, "not a JSON object"},
+           {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 9, "names 8 bytes of data, the file has 9"},
+           {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 7, "names 8 bytes of data, the file has 7"},
+           {R"({"a":{"dtype":"F33","shape":[2],"data_offsets":[0,8]}})", 8, "tensor 'a': unknown dtype \"F33\""},
+           {R"({"a":{"dtype":7,"shape":[2],"data_offsets":[0,8]}})", 8, "unknown dtype 7"},
+           {R"({"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}})", 8, "does not take 8 bytes"},
+           {R"({"a":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}})", 8, "bad shape [-2]"},
+           {R"({"a":{"dtype":"F32","shape":[2.0],"data_offsets":[0,8]}})", 8, "bad shape [2.0]"},
+           {R"({"a":{"dtype":"F32","shape":2,"data_offsets":[0,8]}})", 8, "bad shape 2"},
+           {R"({"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,8]}})", 8,
+            "does not take 8 bytes"},
+           {R"({"a":{"dtype":"F32","shape":[18446744073709551615],"data_offsets":[0,8]}})", 8, "bad shape"},
+           {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}})", 8, "bad data_offsets [8,0]"},
+           {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0]}})", 8, "bad data_offsets [0]"},
+           {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})", 12, "begins at byte 4 of the data, not at 0"},
+           {R"({"a":{"dtype":"F32","shape":[2]}})", 8, "does not consist of"},
+           {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8],"more":1}})", 8, "does not consist of"},
+           {R"({"a":3})", 0, "does not consist of"},
+           {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},)"
+            R"("a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})",
+            8, "names 'a' twice"},
+           {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},)"
+            R"("b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})",
+            12, "tensor 'b' begins at byte 4 of the data, not at 8"},
+           {R"({"__metadata__":{"format":1}})", 0, "__metadata__.format is not a string"},
+           {R"({"__metadata__":[]})", 0, "__metadata__ is not an object"},
+       }) {
     const absl::Status status = OpenHeader(wrong.header, wrong.data_bytes);
     EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << wrong.header;
     EXPECT_THAT(std::string(status.message()), HasSubstr(path_));
