@@ -85,18 +85,18 @@ def children(pid):
     return sorted(found)
 
 
-def run(command, seconds=COMMAND_SECONDS_MAX, **options):
+def run(command, seconds=COMMAND_SECONDS_MAX, input_text=None, **options):
     """Runs a program of this project to its end: (exit code, stdout, stderr)."""
     with subprocess.Popen(
         [*DIE_WITH_PARENT, *map(str, command)],
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL if input_text is None else subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         **options,
     ) as child:
         try:
-            out, err = child.communicate(timeout=seconds)
+            out, err = child.communicate(input_text, timeout=seconds)
         except subprocess.TimeoutExpired:
             child.kill()
             out, err = child.communicate()
@@ -353,9 +353,6 @@ class Cluster:
 class ClusterTest(unittest.TestCase):
     """Tests with clusters of their own; each test method gets an empty temporary directory."""
 
-    # Set by a test that has to look at what is left itself.
-    longMessage = True
-
     def setUp(self):
         self.directory = Path(tempfile.mkdtemp(prefix="bert-e2e-"))
         self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
@@ -390,9 +387,8 @@ class ClusterTest(unittest.TestCase):
             cluster.stop()
 
     def _failed(self):
-        return any(error for _, error in self._outcome.result.failures + self._outcome.result.errors) or any(
-            error for _, error in getattr(self._outcome, "errors", []) or []
-        )
+        result = self._outcome.result
+        return any(test is self for test, _ in result.failures + result.errors)
 
 
 def print_tails(cluster):
