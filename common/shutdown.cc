@@ -27,7 +27,9 @@ sigset_t WatchedSignals() {
 ShutdownSignal::ShutdownSignal() {
   const sigset_t set = WatchedSignals();
   BERT_CHECK(pthread_sigmask(SIG_BLOCK, &set, nullptr) == 0);
+  // A lost peer and a file that may not grow are errors of a call, not ends of the process.
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);
   thread_ = std::thread([this] {
     pthread_setname_np(pthread_self(), "signals");
     Receive();

@@ -13,8 +13,8 @@
 namespace bert {
 
 // Make one at the start of main, before any other thread: it blocks the two signals in this thread and in all that it
-// starts, receives them in a thread of its own, and ignores SIGPIPE. Child processes inherit the mask: reset it there.
-// Thread-safe.
+// starts, receives them in a thread of its own, and ignores SIGPIPE and SIGXFSZ. Child processes inherit the mask:
+// reset it there. Thread-safe.
 class ShutdownSignal {
  public:
   ShutdownSignal();
