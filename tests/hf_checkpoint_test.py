@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A committed checkpoint is a Hugging Face model: transformers loads it and has our validation loss on the same rows."""
+"""A committed checkpoint is a Hugging Face model: transformers loads it and has our loss on the validation rows."""
 
 import json
 import unittest.mock
