@@ -22,7 +22,8 @@ target_link_options(torch::cpu INTERFACE -Wl,-rpath,${BERT_TORCH_DIR}/lib -Wl,-r
 target_link_libraries(torch::cpu INTERFACE -Wl,--no-as-needed ${BERT_TORCH_DIR}/lib/libtorch_cpu.so
                                            ${BERT_TORCH_DIR}/lib/libc10.so -Wl,--as-needed)
 
-# The OpenMP runtime that Torch brings, for files compiled with -fopenmp: a second one would be a second pool of threads.
+# The OpenMP runtime that Torch brings, for files compiled with -fopenmp: a second one would be a second pool of
+# threads.
 add_library(torch::openmp INTERFACE IMPORTED)
 target_link_libraries(torch::openmp INTERFACE ${BERT_TORCH_DIR}/lib/libgomp.so.1)
 
