@@ -1,5 +1,5 @@
-// One training step of the model alone (no data loading, no collective) on synthetic rows, 15% of the tokens masked:
-// the counterpart of a step of transformers' BertForMaskedLM.
+// One training step (forward, backward, gradient norm, AdamW; no data loading, no collective) on synthetic full rows,
+// 15% of the tokens masked: the counterpart of a step of transformers' BertForMaskedLM.
 //
 //   train_step --size base --precision bf16 --rows 8 --seq 128
 //
@@ -20,6 +20,7 @@
 
 #include "common/status_macros.h"
 #include "worker/model/masked_lm.h"
+#include "worker/trainer/adamw.h"
 
 namespace bert::model {
 namespace {
@@ -96,6 +97,7 @@ absl::Status Run(const Options& options) {
   ASSIGN_OR_RETURN(const std::unique_ptr<MaskedLm> model, MaskedLm::Create(config, precision, at::kCPU));
   model->InitializeWeights(1);
   const MaskedBatch batch = MakeBatch(options, config);
+  trainer::AdamW optimizer(&model->parameters(), trainer::AdamWOptions());
   double best = 1e30;
   double best_cpu = 1e30;
   double loss = 0;
@@ -105,7 +107,9 @@ absl::Status Run(const Options& options) {
     model->parameters().ZeroGrad();
     const LossSums sums = model->ForwardBackward(batch, static_cast<uint64_t>(step));
     loss = sums.nll.item<double>() / static_cast<double>(sums.masked_tokens);
-    model->parameters().RefreshCompute();
+    const double masked = static_cast<double>(sums.masked_tokens);
+    const double norm = trainer::GradientNorm(model->parameters().grad()) / masked;
+    optimizer.Step({.step = step + 1, .learning_rate = 1e-4, .gradient_scale = 1 / masked / std::max(1.0, norm)});
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
     if (step == 0) continue;
     best = std::min(best, elapsed.count());
