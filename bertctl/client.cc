@@ -23,6 +23,7 @@ constexpr absl::Duration kRetryMax = absl::Seconds(1);
 constexpr absl::Duration kReconnectInitial = absl::Milliseconds(200);
 constexpr absl::Duration kReconnectMax = absl::Seconds(3);
 constexpr absl::Duration kConnectSlice = absl::Milliseconds(200);
+constexpr char kNoAnswer[] = "no answer to the attempt to connect";
 constexpr int kRequestIdLength = 24;
 
 // A server that shuts down cancels its streams; to this client that is the same as being gone.
@@ -67,16 +68,17 @@ Client::Client(const ClientOptions& options, std::shared_ptr<grpc::Channel> chan
   shutdown_.OnRequest([in_flight = in_flight_] { in_flight->Interrupt(); });
 }
 
-bool Client::WaitToRetry(absl::Duration delay, absl::Duration until) {
+absl::StatusOr<bool> Client::WaitForConnection(absl::Duration delay, absl::Duration until) {
   const auto left = [&] { return until - clock_.Monotonic(); };
-  if (shutdown_.WaitFor(std::min(delay, left()))) return false;
-  while (left() > absl::ZeroDuration()) {
-    // In slices, because a signal does not end this wait.
+  shutdown_.WaitFor(std::min(delay, left()));
+  bool connected = false;
+  // In slices, because a signal does not end the channel's wait.
+  while (!connected && !shutdown_.Requested() && left() > absl::ZeroDuration()) {
     const absl::Duration slice = std::min(left(), kConnectSlice);
-    if (channel_->WaitForConnected(std::chrono::system_clock::now() + absl::ToChronoNanoseconds(slice))) break;
-    if (shutdown_.Requested()) return false;
+    connected = channel_->WaitForConnected(std::chrono::system_clock::now() + absl::ToChronoNanoseconds(slice));
   }
-  return !shutdown_.Requested();
+  if (shutdown_.Requested()) return absl::CancelledError("interrupted");
+  return connected;
 }
 
 absl::Status Client::CallWithRetries(const std::function<grpc::Status(grpc::ClientContext&)>& call) {
@@ -84,9 +86,12 @@ absl::Status Client::CallWithRetries(const std::function<grpc::Status(grpc::Clie
   const absl::Duration timeout = std::min(options_.timeout, kRequestTimeout);
   const absl::Duration retry = std::min(options_.retry, timeout);
   Backoff backoff(kRetryInitial, kRetryMax, RandomSeed());
+  absl::Duration delay = absl::ZeroDuration();
   while (true) {
+    ASSIGN_OR_RETURN(const bool connected, WaitForConnection(delay, start + retry));
     grpc::ClientContext context;
-    const absl::Duration left = timeout - (clock_.Monotonic() - start);
+    // Without a connection the call only tells why there is none.
+    const absl::Duration left = connected ? timeout - (clock_.Monotonic() - start) : kConnectSlice;
     context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoNanoseconds(left));
     in_flight_->Set(&context);
     const absl::Status status = FromGrpc(call(context));
@@ -94,12 +99,13 @@ absl::Status Client::CallWithRetries(const std::function<grpc::Status(grpc::Clie
     spdlog::debug("called the coordinator address={} status={}", options_.address, status.ToString());
     if (shutdown_.Requested() && !status.ok()) return absl::CancelledError("interrupted");
     if (absl::IsDeadlineExceeded(status)) {
+      if (!connected) return absl::UnavailableError(kNoAnswer);
       return absl::DeadlineExceededError(absl::StrCat("the coordinator at ", options_.address,
                                                       " did not answer within ", absl::FormatDuration(timeout)));
     }
     if (!IsGone(status)) return status;
     if (clock_.Monotonic() - start >= retry) return absl::UnavailableError(status.message());
-    if (!WaitToRetry(backoff.Next(), start + retry)) return absl::CancelledError("interrupted");
+    delay = backoff.Next();
   }
 }
 
@@ -108,14 +114,20 @@ absl::Status Client::Follow(
     const std::function<std::unique_ptr<grpc::ClientReader<Response>>(grpc::ClientContext*)>& open,
     const std::function<bool(const Response&)>& on_response, const std::function<bool()>& is_complete) {
   const absl::Duration start = clock_.Monotonic();
-  const bool bounded = options_.timeout != absl::InfiniteDuration();
+  const absl::Duration end = start + options_.timeout;
+  const absl::Duration first_contact_end = start + std::min(options_.retry, options_.timeout);
   Backoff backoff(kReconnectInitial, kReconnectMax, RandomSeed());
+  absl::Duration delay = absl::ZeroDuration();
   bool was_connected = false;
   bool is_lost = false;
   while (true) {
+    const absl::Duration until =
+        was_connected ? std::min(clock_.Monotonic() + delay + kReconnectMax, end) : first_contact_end;
+    ASSIGN_OR_RETURN(const bool connected, WaitForConnection(delay, until));
     grpc::ClientContext context;
-    if (bounded) {
-      const absl::Duration left = options_.timeout - (clock_.Monotonic() - start);
+    // Without a connection the call only tells why there is none.
+    const absl::Duration left = connected ? end - clock_.Monotonic() : kConnectSlice;
+    if (left != absl::InfiniteDuration()) {
       context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoNanoseconds(left));
     }
     in_flight_->Set(&context);
@@ -129,26 +141,23 @@ absl::Status Client::Follow(
       wants_more = on_response(response);
     }
     if (!wants_more) context.TryCancel();
-    const absl::Status status = FromGrpc(reader->Finish());
+    absl::Status status = FromGrpc(reader->Finish());
     in_flight_->Set(nullptr);
     spdlog::debug("a stream ended address={} status={}", options_.address, status.ToString());
     if (!wants_more || (status.ok() && is_complete())) return absl::OkStatus();
     if (shutdown_.Requested()) return absl::CancelledError("interrupted");
-    if (absl::IsDeadlineExceeded(status)) {
+    const bool is_late = absl::IsDeadlineExceeded(status);
+    if ((connected && is_late) || (was_connected && clock_.Monotonic() >= end)) {
       return absl::DeadlineExceededError(absl::StrCat("timed out after ", absl::FormatDuration(options_.timeout)));
     }
+    if (is_late) status = absl::UnavailableError(kNoAnswer);
     if (!status.ok() && !IsGone(status)) return status;
-    if (!was_connected && clock_.Monotonic() - start >= std::min(options_.retry, options_.timeout)) {
-      return absl::UnavailableError(status.message());
-    }
+    if (!was_connected && clock_.Monotonic() >= first_contact_end) return absl::UnavailableError(status.message());
     if (was_connected && !is_lost) {
       note_(absl::StrCat("lost the coordinator at ", options_.address, "; trying again (the job goes on)"));
       is_lost = true;
     }
-    const absl::Duration delay = backoff.Next();
-    const absl::Duration patience = was_connected ? delay + kReconnectMax : options_.retry;
-    const absl::Duration until = std::min(clock_.Monotonic() + patience, start + options_.timeout);
-    if (!WaitToRetry(delay, until)) return absl::CancelledError("interrupted");
+    delay = backoff.Next();
   }
 }
 

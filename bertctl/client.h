@@ -67,11 +67,12 @@ class Client {
   Client(const ClientOptions& options, std::shared_ptr<grpc::Channel> channel, ShutdownSignal& shutdown, Clock& clock,
          NoteFn note);
 
-  // Waits `delay`, then until the channel is connected or monotonic time `until`. False: a signal came.
+  // Waits `delay`, then until the channel is connected or monotonic time `until`; answers whether it is connected.
+  // CANCELLED: a signal came.
   //
   // gRPC's synchronous calls drive a channel's connection only while one of them waits; a call that fails at once, as
   // it does between two attempts to connect, drives nothing. So this waits on the channel itself.
-  bool WaitToRetry(absl::Duration delay, absl::Duration until);
+  absl::StatusOr<bool> WaitForConnection(absl::Duration delay, absl::Duration until);
   // `call` runs one attempt.
   absl::Status CallWithRetries(const std::function<grpc::Status(grpc::ClientContext&)>& call);
   // Reads `open`'s stream, and the next one where it breaks. `on_response` returns false to end. `is_complete` says

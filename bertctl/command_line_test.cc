@@ -40,6 +40,10 @@ struct Result {
 class CommandLineTest : public testing::Test {
  protected:
   CommandLineTest() : directory_(testing::TempDir() + "/bertctl_command_line_test") {
+    // What a person exports must not change what is tested.
+    for (const char* name : {"BERT_INSECURE", "BERT_COORDINATOR", "BERT_TLS_CERT", "BERT_TLS_KEY", "BERT_TLS_CA"}) {
+      unsetenv(name);
+    }
     std::filesystem::create_directories(directory_);
     spec_path_ = directory_ + "/job.yaml";
     WriteSpec(kGoodSpec);

@@ -67,7 +67,11 @@ std::optional<absl::Duration> Pace::step_duration() const {
 std::string ProgressLine(const v1::Job& job, std::optional<absl::Duration> step_duration, int width) {
   if (job.state() != v1::JOB_STATE_RUNNING || !job.has_last_step()) {
     std::string line = absl::AsciiStrToLower(StateName(job.state()));
-    if (!job.reason().empty()) line += ": " + Printable(job.reason());
+    if (!job.reason().empty()) {
+      line += ": " + Printable(job.reason());
+    } else if (job.state() == v1::JOB_STATE_RUNNING) {
+      line += ": its first step is under way";
+    }
     return Cut(line, width);
   }
   const v1::StepMetrics& step = job.last_step();

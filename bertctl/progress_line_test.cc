@@ -33,6 +33,9 @@ TEST(ProgressLineTest, ShowsTheReasonOfAJobThatDoesNotRun) {
   EXPECT_EQ(ProgressLine(job, std::nullopt, 7), "pending");
   job.set_reason("");
   EXPECT_EQ(ProgressLine(job, std::nullopt, 0), "pending");
+  job.set_state(v1::JOB_STATE_RUNNING);
+  job.clear_last_step();
+  EXPECT_EQ(ProgressLine(job, std::nullopt, 0), "running: its first step is under way");
 }
 
 TEST(ProgressLineTest, BearsOddNumbers) {
