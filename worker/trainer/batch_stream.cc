@@ -27,6 +27,7 @@ using Stream = grpc::ClientReaderWriter<v1::StreamBatchesRequest, v1::StreamBatc
 
 constexpr absl::Duration kRetryInitial = absl::Milliseconds(50);
 constexpr absl::Duration kRetryMax = absl::Seconds(2);
+constexpr absl::Duration kWarnEvery = absl::Seconds(30);
 // Of one response: large enough that its overhead is nothing, far below the message limit.
 constexpr int64_t kResponseBytes = 256 << 10;
 // A token on the wire, with its share of everything else, at most.
@@ -103,40 +104,44 @@ class BatchStream : public BatchSource {
 
   void Prefetch() {
     Backoff backoff(kRetryInitial, kRetryMax, RandomSeed());
-    int refusals = 0;
+    size_t refusals = 0;
     while (true) {
       const std::vector<std::string> addresses = loaders_.Get();
-      absl::Status status = absl::UnavailableError("no dataloader is known");
-      std::string address;
       const int64_t step_before = next_step_;
-      if (!addresses.empty()) {
-        address = addresses[next_loader_ % addresses.size()];
-        status = ReadFrom(address);
-      }
-      MutexLock lock(&mutex_);
-      if (stopping_) return;
-      if (status.ok()) {
-        final_ = absl::OutOfRangeError("the last step has been read");
-        changed_.SignalAll();
-        return;
-      }
-      last_error_ = status;
+      const absl::Status status = addresses.empty() ? absl::UnavailableError("no dataloader is known")
+                                                    : ReadFrom(addresses[next_loader_ % addresses.size()]);
       if (next_step_ > step_before) {
         backoff.Reset();
         refusals = 0;
       }
       refusals = IsPermanent(status) ? refusals + 1 : 0;
-      if (!addresses.empty() && refusals >= static_cast<int>(addresses.size())) {
-        final_ = status;
-        changed_.SignalAll();
-        return;
+      const bool refused_by_all = !addresses.empty() && refusals >= addresses.size();
+      {
+        MutexLock lock(&mutex_);
+        if (stopping_) return;
+        last_error_ = status;
+        if (status.ok() || refused_by_all) {
+          final_ = status.ok() ? absl::OutOfRangeError("the last step has been read") : status;
+          changed_.SignalAll();
+          return;
+        }
       }
       ++next_loader_;
-      spdlog::warn("lost the rows of step {}, trying the next dataloader: {}", next_step_ + 1,
-                   std::string(status.message()));
-      changed_.WaitFor(&mutex_, backoff.Next());
+      WarnOfOutage(status);
+      MutexLock lock(&mutex_);
+      if (!stopping_) changed_.WaitFor(&mutex_, backoff.Next());
       if (stopping_) return;
     }
+  }
+
+  // When it begins and from time to time, not at each attempt.
+  void WarnOfOutage(const absl::Status& status) {
+    const absl::Time now = absl::Now();
+    if (next_step_ == warned_step_ && now - warned_at_ < kWarnEvery) return;
+    warned_step_ = next_step_;
+    warned_at_ = now;
+    spdlog::warn("lost the rows of step {}, trying the next dataloader: {}", next_step_ + 1,
+                 std::string(status.message()));
   }
 
   // One loader may be damaged or hold another dataset; only when all refuse is it the job's fault.
@@ -289,6 +294,8 @@ class BatchStream : public BatchSource {
   // Of the reading thread, which alone changes them.
   size_t next_loader_;
   int64_t next_step_;
+  int64_t warned_step_ = -1;
+  absl::Time warned_at_ = absl::InfinitePast();
 
   Mutex mutex_;
   CondVar changed_;

@@ -80,10 +80,7 @@ void KeepFreedMemory() {
   mallopt(M_TOP_PAD, kMmapThresholdMax);
 }
 
-absl::Status Run(const Flags& flags, ShutdownSignal& shutdown) {
-  AbruptEnd end;
-  shutdown.OnRequest(
-      [&] { end.Now(kExitSignal + shutdown.Received(), absl::StrCat("ended by signal ", shutdown.Received())); });
+absl::Status Run(const Flags& flags, AbruptEnd& end) {
   absl::StatusOr<Assignment> assignment = ReadAssignmentFile(flags.assignment);
   if (!assignment.ok()) return assignment.status();
   absl::StatusOr<std::unique_ptr<Coordinator>> coordinator = ConnectCoordinator(
@@ -136,8 +133,11 @@ int Main(int argc, char** argv) {
     return kExitUsage;
   }
   KeepFreedMemory();
+  AbruptEnd end;
   ShutdownSignal shutdown;
-  const absl::Status status = Run(flags, shutdown);
+  shutdown.OnRequest(
+      [&] { end.Now(kExitSignal + shutdown.Received(), absl::StrCat("ended by signal ", shutdown.Received())); });
+  const absl::Status status = Run(flags, end);
   if (status.ok()) return 0;
   spdlog::error("{}", std::string(status.message()));
   return status.code() == absl::StatusCode::kUnavailable ? kExitPeerLost : kExitError;

@@ -1,6 +1,7 @@
 #include "worker/trainer/step_time.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace bert::trainer {
 
@@ -18,14 +19,14 @@ TimeShares StepTime::Take() {
   absl::Duration counted = absl::ZeroDuration();
   for (const absl::Duration spent : since_taken_) counted += spent;
   wall = std::max({wall, counted, absl::Nanoseconds(1)});
-  const auto share = [&](Phase phase) { return absl::FDivDuration(since_taken_[static_cast<int>(phase)], wall); };
+  const std::array<absl::Duration, kPhaseCount> spent = std::exchange(since_taken_, {});
+  const auto share = [&](Phase phase) { return absl::FDivDuration(spent[static_cast<int>(phase)], wall); };
   const TimeShares shares = {.data_wait = share(Phase::kDataWait),
                              .compute = share(Phase::kCompute),
                              .all_reduce = share(Phase::kAllReduce),
                              .optimizer = share(Phase::kOptimizer),
                              .checkpoint = share(Phase::kCheckpoint),
                              .validation = share(Phase::kValidation)};
-  since_taken_.fill(absl::ZeroDuration());
   taken_ = now;
   return shares;
 }

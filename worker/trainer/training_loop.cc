@@ -177,7 +177,9 @@ absl::StatusOr<TrainingEnd> Train(const Training& t) {
     StartCheckpoint(t, plan.steps);
   }
   RETURN_IF_ERROR(RunValidation(t, plan.steps));
-  if (t.checkpoints != nullptr) RETURN_IF_ERROR(t.checkpoints->Wait());
+  if (t.checkpoints != nullptr) {
+    RETURN_IF_ERROR(Annotate(t.checkpoints->Wait(), "trained to the end, but the last checkpoint is not saved"));
+  }
   if (const absl::Status flushed = t.reporter.Flush(kFlushTimeout); !flushed.ok()) {
     LogWarning(flushed.message());
   }
