@@ -2,6 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -14,6 +15,18 @@ namespace {
 
 // Decisions follow from one another a few times at most; more would be a decision that does not take effect.
 constexpr int kSettleRoundsMax = 100;
+// Between two ticks; a longer time means that this process did not run.
+constexpr absl::Duration kStandstill = absl::Milliseconds(500);
+
+void Log(const Update& update) {
+  if (update.has_node_registered()) {
+    const auto& node = update.node_registered();
+    spdlog::info("NODE_REGISTERED node={} incarnation={} slots={}", node.node(), node.incarnation(), node.slots_size());
+  } else if (update.has_node_lost()) {
+    const auto& node = update.node_lost();
+    spdlog::warn("NODE_LOST node={} incarnation={}: {}", node.node(), node.incarnation(), node.reason());
+  }
+}
 
 }  // namespace
 
@@ -90,6 +103,7 @@ absl::Status Coordinator::Commit(const std::vector<Update>& updates, Answers& an
     }
     parts_.metrics->SetState(state_, loaders_.count());
   }
+  for (const Update& update : updates) Log(update);
   for (const auto& [job, event] : events) {
     spdlog::info("{} job={} generation={}: {}", event.type(), job.value(), event.generation(), event.message());
   }
@@ -125,7 +139,7 @@ absl::Status Coordinator::Tick() {
       MutexLock lock(&mutex_);
       const absl::Duration now = parts_.clock->Monotonic();
       // This process stood still (a stalled disk, a stopped machine): nobody could renew a lease.
-      if (now - last_tick_ > options_.heartbeat_interval) RenewAllLeases();
+      if (now - last_tick_ > std::max(options_.heartbeat_interval, kStandstill)) RenewAllLeases();
       last_tick_ = now;
       if (loaders_.Expire(now)) parts_.metrics->SetState(state_, loaders_.count());
     }

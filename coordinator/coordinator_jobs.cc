@@ -16,6 +16,7 @@ namespace {
 
 constexpr int kIdTokenLength = 6;
 constexpr int kPageSizeMax = 1000;
+constexpr size_t kPageBytesMax = 2 << 20;
 constexpr size_t kNameBytesMax = 256;
 
 absl::Status NoSuchJob(const std::string& id) { return absl::NotFoundError(absl::StrCat("no job '", id, "'")); }
@@ -112,12 +113,15 @@ absl::StatusOr<v1::ListJobsResponse> Coordinator::ListJobs(const v1::ListJobsReq
   std::sort(matching.begin(), matching.end(),
             [](const JobRecord* a, const JobRecord* b) { return a->sequence() > b->sequence(); });
   v1::ListJobsResponse response;
-  for (const JobRecord* job : matching) {
-    if (response.jobs_size() == page_size) {
-      response.set_next_page_token(absl::StrCat(matching[page_size - 1]->sequence()));
+  size_t bytes = 0;
+  for (size_t i = 0; i < matching.size(); ++i) {
+    if (response.jobs_size() == page_size || bytes > kPageBytesMax) {
+      response.set_next_page_token(absl::StrCat(matching[i - 1]->sequence()));
       break;
     }
-    *response.add_jobs() = View(*job);
+    v1::Job& job = *response.add_jobs();
+    job = View(*matching[i]);
+    bytes += job.ByteSizeLong();
   }
   return response;
 }

@@ -145,10 +145,13 @@ TEST_F(HistoryTest, LogLinesAreStoredOnce) {
 }
 
 TEST_F(HistoryTest, LongLinesAreCut) {
-  v1::LogChunk chunk = Chunk("j", 0, 0, 1);
+  v1::LogChunk chunk = Chunk("j", 0, 0, 2);
   chunk.mutable_lines(0)->set_text(std::string(1 << 20, 'x'));
+  // Not within a character.
+  chunk.mutable_lines(1)->set_text(std::string(LogStore::kLineBytesMax - 1, 'x') + "\u00e4");
   ASSERT_TRUE(logs_->Append(chunk, "a").ok());
   EXPECT_EQ(Lines("j")[0].size(), LogStore::kLineBytesMax);
+  EXPECT_EQ(Lines("j")[1].size(), LogStore::kLineBytesMax - 1);
 }
 
 TEST_F(HistoryTest, OldLinesOfAJobAreRemoved) {

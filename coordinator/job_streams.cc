@@ -41,8 +41,7 @@ absl::Status LogStream::Next(v1::StreamJobLogsResponse& response, bool& ready, b
   if (!begun_) {
     position_ = request_.after_sequence();
     if (request_.tail() > 0) {
-      ASSIGN_OR_RETURN(const int64_t before_tail, logs_->BeforeLast(job_, rank, request_.tail()));
-      position_ = std::max(position_, before_tail);
+      ASSIGN_OR_RETURN(position_, logs_->BeforeLast(job_, rank, request_.tail()));
     }
     begun_ = true;
   }

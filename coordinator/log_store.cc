@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "common/status_macros.h"
+#include "coordinator/text.h"
 
 namespace bert::coordinator {
 namespace {
@@ -66,7 +67,7 @@ absl::StatusOr<v1::LogPosition> LogStore::Append(const v1::LogChunk& chunk, cons
     line.set_generation(chunk.generation());
     line.set_rank(chunk.rank());
     line.set_node(node);
-    if (line.text().size() > kLineBytesMax) line.mutable_text()->resize(kLineBytesMax);
+    line.set_text(CutText(line.text(), kLineBytesMax));
     bytes += static_cast<int64_t>(line.text().size()) + kLineOverheadBytes;
   }
   const bool trim = sequence / kTrimEveryLines > sequence_before / kTrimEveryLines;

@@ -3,10 +3,12 @@
 #include <SQLiteCpp/SQLiteCpp.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/digest.h"
+#include "common/files.h"
 #include "common/status_macros.h"
 
 namespace bert::coordinator {
@@ -51,6 +53,7 @@ absl::StatusOr<std::unique_ptr<SqliteJournal>> SqliteJournal::Open(const std::st
     auto database = std::make_unique<SQLite::Database>(path, SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
     std::unique_ptr<SqliteJournal> journal(new SqliteJournal(path, std::move(database)));
     journal->Prepare();
+    RETURN_IF_ERROR(SyncDirectory(std::filesystem::path(path).parent_path()));
     const int64_t version = Value(*journal->database_, "version");
     if (version > kVersion) {
       return absl::UnimplementedError(absl::StrCat("journal ", path, " has version ", version,
