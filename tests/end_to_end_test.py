@@ -54,6 +54,19 @@ class EndToEndTest(cluster.ClusterTest):
         self.assertEqual(c.try_ctl("get", "no-such-job")[0], 102)
         self.assertEqual(c.try_ctl("logs", "no-such-job")[0], 102)
         self.assertEqual(c.try_ctl("frobnicate")[0], 2)
+        # What people watch: each process is ready and counts.
+        for process in c.processes:
+            self.assertEqual(c.http_get(process, "/readyz"), "ok\n", process)
+            self.assertTrue(all(name.startswith("bert_") for name in c.metrics(process)), process)
+        agent = c.metrics("node-1")
+        self.assertEqual(agent["bert_agent_slots"], 2)
+        self.assertEqual(agent["bert_agent_ranks_running"], 0)
+        self.assertEqual(agent["bert_agent_rank_starts_total"], 4)
+        exits = {kind: agent[f'bert_agent_rank_exits_total{{outcome="{kind}"}}'] for kind in ("ok", "failed", "ended")}
+        self.assertEqual(exits["ok"], 2)
+        self.assertGreaterEqual(exits["failed"], 1)
+        self.assertEqual(sum(exits.values()), 4)
+
         # The slots are free again.
         node = c.ctl_json("node", "list")["nodes"][0]
         self.assertFalse([slot for slot in node["slots"] if slot.get("job_id")])

@@ -8,6 +8,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstring>
+#include <exception>
 #include <filesystem>
 #include <iostream>
 #include <memory>
@@ -224,5 +225,10 @@ int main(int argc, char** argv) {
   if (argc > 1 && std::strcmp(argv[1], bert::agent::kExecTrainerFlag) == 0) {
     return bert::agent::ExecTrainer(argc, argv);
   }
-  return bert::agent::Main(argc, argv);
+  try {
+    return bert::agent::Main(argc, argv);
+  } catch (const std::exception& error) {
+    std::cerr << "bert-worker: " << error.what() << "\n";
+    return bert::agent::kExitError;
+  }
 }
