@@ -16,6 +16,7 @@
 #include "common/files.h"
 #include "common/status_macros.h"
 #include "worker/collective/collective.h"
+#include "worker/model/cpu/parallel.h"
 #include "worker/model/masked_lm.h"
 #include "worker/trainer/adamw.h"
 #include "worker/trainer/checkpoint_writer.h"
@@ -121,6 +122,7 @@ absl::Status Run(const TrainerOptions& options) {
   const Assignment& assignment = options.assignment;
   JobPlan plan = assignment.plan;
   const bool first_rank = assignment.rank == 0;
+  model::cpu::FlushDenormals();
   if (options.threads > 0) at::set_num_threads(options.threads);
 
   // A checkpoint root that cannot be written is better known before the first step than after the last.

@@ -10,12 +10,16 @@
 #include <ATen/ops/mm.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/zeros.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <limits>
 #include <string>
+#include <thread>
 #include <vector>
 
+#include "worker/model/cpu/parallel.h"
 #include "worker/model/cpu/products.h"
 #include "worker/model/generic_operations.h"
 
@@ -236,6 +240,20 @@ TEST_P(CpuOperationsTest, Accumulate) {
   const at::Tensor grad = at::zeros({kRows, kColumns}).fill_(0.5);
   cpu::Accumulate(grad, value);
   EXPECT_TRUE(at::equal(grad, value.to(at::kFloat) + 0.5));
+}
+
+// In a thread of its own, which starts a pool of its own.
+TEST(FlushDenormalsTest, ReachesTheThreadsOfThePool) {
+  std::vector<int> flushed(64);
+  std::thread([&] {
+    at::set_num_threads(3);
+    cpu::FlushDenormals();
+    cpu::ParallelFor(static_cast<int64_t>(flushed.size()), 1, [&](int64_t begin, int64_t end) {
+      volatile float smallest_normal = std::numeric_limits<float>::min();
+      for (int64_t i = begin; i < end; ++i) flushed[i] = smallest_normal * 0.5F == 0.0F;
+    });
+  }).join();
+  EXPECT_THAT(flushed, testing::Each(1));
 }
 
 // Both ways to multiply bf16 on CPU, of which a machine uses one.
