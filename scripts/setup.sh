@@ -57,7 +57,7 @@ $(wanted_packages | paste -sd ' ')"
   fi
   if [ "$(id -u)" -ne 0 ]; then
     fail "Debian packages are missing, and installing them takes root. Run this, then try again:
-sudo apt-get install -y --no-install-recommends ${missing[*]}"
+sudo sh -c 'apt-get update && apt-get install -y --no-install-recommends ${missing[*]}'"
   fi
   say "Debian packages: installing ${missing[*]}"
   apt-get -qq -o Acquire::Retries=3 update
