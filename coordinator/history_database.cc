@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "common/status_macros.h"
 
 namespace bert::coordinator {
@@ -30,8 +31,20 @@ CREATE TABLE IF NOT EXISTS log_positions(job TEXT, generation INTEGER, rank INTE
                                          PRIMARY KEY(job, generation, rank)) WITHOUT ROWID;
 )sql";
 
-// SQLITE_CORRUPT and SQLITE_NOTADB.
-bool IsDamage(const SQLite::Exception& e) { return e.getErrorCode() == 11 || e.getErrorCode() == 26; }
+constexpr int kSqliteCorrupt = 11;
+constexpr int kSqliteNotADatabase = 26;
+
+bool IsDamage(const SQLite::Exception& e) {
+  return e.getErrorCode() == kSqliteCorrupt || e.getErrorCode() == kSqliteNotADatabase;
+}
+
+// Reads every page. Damage found here costs the history; found later it would stop all writing.
+void CheckPages(SQLite::Database& database) {
+  SQLite::Statement check(database, "PRAGMA quick_check(1)");
+  check.executeStep();
+  const std::string found = check.getColumn(0).getString();
+  if (found != "ok") throw SQLite::Exception(absl::StrReplaceAll(found, {{"\n", " "}}), kSqliteCorrupt);
+}
 
 std::unique_ptr<SQLite::Database> OpenWriter(const std::string& path) {
   auto database =
@@ -39,6 +52,7 @@ std::unique_ptr<SQLite::Database> OpenWriter(const std::string& path) {
   database->exec("PRAGMA journal_mode = WAL");
   database->exec("PRAGMA synchronous = NORMAL");
   database->exec(kSchema);
+  CheckPages(*database);
   return database;
 }
 
@@ -128,7 +142,9 @@ absl::Status HistoryDatabase::Read(absl::FunctionRef<void(SQLite::Database&)> re
     read(*reader_);
     return absl::OkStatus();
   } catch (const SQLite::Exception& e) {
-    return absl::InternalError(absl::StrCat("cannot read history ", path_, ": ", e.what()));
+    const std::string message = absl::StrCat("cannot read history ", path_, ": ", e.what());
+    if (!IsDamage(e)) return absl::InternalError(message);
+    return absl::DataLossError(absl::StrCat(message, "; a restart of the coordinator moves a damaged one aside"));
   }
 }
 

@@ -31,7 +31,8 @@ class HistoryDatabase {
   // Runs inside a transaction, perhaps more than once; may throw SQLite::Exception.
   using Write = std::function<void(SQLite::Database&)>;
 
-  // A damaged file is moved aside, with a warning in the log: nothing in it is needed to run.
+  // A damaged file is moved aside, with a warning in the log: nothing in it is needed to run. Every page is read for
+  // that, a second for a gigabyte.
   static absl::StatusOr<std::unique_ptr<HistoryDatabase>> Open(const std::string& path);
   // Writes what is queued, if that can be done at once.
   ~HistoryDatabase();
@@ -42,8 +43,8 @@ class HistoryDatabase {
   void EnqueueAlways(int64_t bytes, Write write);
   // Returns once everything queued before is written. UNAVAILABLE: not within `timeout`, and why.
   absl::Status Flush(absl::Duration timeout);
-  // Runs `read` on the readers' connection, after a short Flush so that what was told is seen. INTERNAL: SQLite's
-  // words.
+  // Runs `read` on the readers' connection, after a short Flush so that what was told is seen. DATA_LOSS: the file has
+  // been damaged since it was opened. INTERNAL: SQLite's words.
   absl::Status Read(absl::FunctionRef<void(SQLite::Database&)> read);
 
   static constexpr int64_t kQueueBytesMax = 32 << 20;

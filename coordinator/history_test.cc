@@ -203,5 +203,26 @@ TEST_F(HistoryTest, ADamagedFileIsMovedAside) {
   EXPECT_TRUE(ReadFile(path + ".damaged").ok());
 }
 
+// The first page, with the header and the schema, is whole; so the file opens like any other.
+TEST_F(HistoryTest, SoIsOneThatIsDamagedFurtherIn) {
+  constexpr std::streamoff kPageBytes = 4096;
+  Report("j", 1, 1, 2000);
+  logs_ = nullptr;
+  history_ = nullptr;
+  database_ = nullptr;
+  const std::string path = directory_ + "/history.sqlite";
+  const auto content = ReadFile(path);
+  ASSERT_TRUE(content.ok()) << content.status();
+  std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekp(kPageBytes);
+  file << std::string(content->size() - kPageBytes, 'x');
+  file.close();
+  Reopen();
+  EXPECT_THAT(Steps("j"), ElementsAre());
+  Report("j", 1, 1, 1);
+  EXPECT_THAT(Steps("j"), ElementsAre(1));
+  EXPECT_TRUE(ReadFile(path + ".damaged").ok());
+}
+
 }  // namespace
 }  // namespace bert::coordinator
