@@ -329,6 +329,19 @@ TEST_F(CommandLineTest, AnUnreachableCoordinatorIsOneClearError) {
   }
 }
 
+TEST_F(CommandLineTest, ACoordinatorThatCannotWriteIsNotCalledUnreachable) {
+  // More than there are attempts within the time.
+  for (int i = 0; i < 100; ++i) {
+    coordinator_.FailNext({grpc::StatusCode::UNAVAILABLE, "cannot write journal /state/journal.sqlite: disk is full"});
+  }
+  const Result result = Run({"submit", "-f", spec_path_, "--retry", "1s"});
+  EXPECT_EQ(result.code, 1);
+  EXPECT_EQ(result.out, "");
+  EXPECT_EQ(result.err,
+            "bertctl: the coordinator at " + coordinator_.address() +
+                " cannot do this now: cannot write journal /state/journal.sqlite: disk is full; try again\n");
+}
+
 TEST_F(CommandLineTest, ARefusedConnectionIsNotAuthenticated) {
   coordinator_.FailNext({grpc::StatusCode::UNAVAILABLE, "Ssl handshake failed: certificate verify failed"});
   const Result result = Run({"list", "--retry", "1ns"});
