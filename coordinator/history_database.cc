@@ -124,19 +124,20 @@ absl::Status HistoryDatabase::Flush(absl::Duration timeout) {
   MutexLock lock(&mutex_);
   const int64_t target = enqueued_;
   while (written_ < target) {
+    if (!last_error_.ok()) return last_error_;
     const absl::Duration left = deadline - absl::Now();
     if (left <= absl::ZeroDuration()) {
-      return absl::UnavailableError(last_error_.ok() ? absl::StrCat("history ", path_, " is slow; try again")
-                                                     : std::string(last_error_.message()));
+      return absl::UnavailableError(absl::StrCat("history ", path_, " is slow; try again"));
     }
     changed_.WaitFor(&mutex_, left);
   }
   return absl::OkStatus();
 }
 
-absl::Status HistoryDatabase::Read(absl::FunctionRef<void(SQLite::Database&)> read) {
+absl::Status HistoryDatabase::Read(absl::FunctionRef<void(SQLite::Database&)> read, bool* saw_all) {
   // Where nothing can be written just now, what is there is still worth reading.
-  Flush(kReadFlush).IgnoreError();
+  const bool flushed = Flush(kReadFlush).ok();
+  if (saw_all != nullptr) *saw_all = flushed;
   MutexLock lock(&read_mutex_);
   try {
     read(*reader_);
@@ -177,6 +178,7 @@ void HistoryDatabase::Run() {
         if (!status.ok()) spdlog::warn("{}", std::string(status.message()));
         if (status.ok()) spdlog::info("history {} is written again", path_);
         last_error_ = status;
+        changed_.SignalAll();
       }
       if (status.ok()) {
         written_ += static_cast<int64_t>(batch.size());

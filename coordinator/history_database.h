@@ -41,11 +41,13 @@ class HistoryDatabase {
   absl::Status Enqueue(int64_t bytes, Write write);
   // For what cannot be refused, because it has happened; it is small.
   void EnqueueAlways(int64_t bytes, Write write);
-  // Returns once everything queued before is written. UNAVAILABLE: not within `timeout`, and why.
+  // Returns once everything queued before is written. UNAVAILABLE: not within `timeout`, or, at once, the last attempt
+  // to write has failed; and why. Nobody waits for a full disk: those who would have something else to do.
   absl::Status Flush(absl::Duration timeout);
-  // Runs `read` on the readers' connection, after a short Flush so that what was told is seen. DATA_LOSS: the file has
+  // Runs `read` on the readers' connection, after a short Flush so that what was told is seen; `saw_all`, where given,
+  // is set to whether that succeeded. DATA_LOSS: the file has
   // been damaged since it was opened. INTERNAL: SQLite's words.
-  absl::Status Read(absl::FunctionRef<void(SQLite::Database&)> read);
+  absl::Status Read(absl::FunctionRef<void(SQLite::Database&)> read, bool* saw_all = nullptr);
 
   static constexpr int64_t kQueueBytesMax = 32 << 20;
 

@@ -1,11 +1,14 @@
 #include "coordinator/history.h"
 
+#include <SQLiteCpp/SQLiteCpp.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <fstream>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -79,7 +82,7 @@ class HistoryTest : public testing::Test {
   std::vector<std::string> Lines(const std::string& job, std::optional<int32_t> rank = std::nullopt) {
     const auto lines = logs_->Read(JobId(job), rank, 0, 1000);
     std::vector<std::string> texts;
-    for (const v1::LogLine& line : *lines) texts.push_back(line.text());
+    for (const v1::LogLine& line : lines->lines) texts.push_back(line.text());
     return texts;
   }
 
@@ -161,7 +164,7 @@ TEST_F(HistoryTest, OldLinesOfAJobAreRemoved) {
     ASSERT_TRUE(logs_->Flush().ok());
   }
   const auto lines = logs_->Read(JobId("j"), std::nullopt, 0, 1);
-  EXPECT_EQ(lines->at(0).sequence(), 3'001);
+  EXPECT_EQ(lines->lines.at(0).sequence(), 3'001);
 }
 
 TEST_F(HistoryTest, TheQueueIsBounded) {
@@ -189,6 +192,32 @@ TEST_F(HistoryTest, TheQueueIsBounded) {
   }
   EXPECT_TRUE(database_->Flush(absl::Seconds(30)).ok());
   EXPECT_TRUE(database_->Enqueue(1 << 20, [](SQLite::Database&) {}).ok());
+}
+
+TEST_F(HistoryTest, NobodyWaitsForADiskThatTakesNothing) {
+  std::atomic<bool> full = true;
+  ASSERT_TRUE(logs_->Append(Chunk("j", 0, 0, 1), "a").ok());
+  ASSERT_TRUE(logs_->Flush().ok());
+  ASSERT_TRUE(database_
+                  ->Enqueue(1,
+                            [&](SQLite::Database&) {
+                              if (full) throw SQLite::Exception("disk is full");
+                            })
+                  .ok());
+  const absl::Status status = database_->Flush(absl::InfiniteDuration());
+  EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+  EXPECT_THAT(std::string(status.message()), testing::HasSubstr("disk is full"));
+  // What is there can be read, and who reads learns that there is more.
+  ASSERT_TRUE(logs_->Append(Chunk("j", 0, 1, 1), "a").ok());
+  const auto some = logs_->Read(JobId("j"), std::nullopt, 0, 100);
+  ASSERT_EQ(some->lines.size(), 1);
+  EXPECT_FALSE(some->all);
+  full = false;
+  while (!database_->Flush(absl::InfiniteDuration()).ok()) std::this_thread::yield();
+  const auto all = logs_->Read(JobId("j"), std::nullopt, 0, 100);
+  EXPECT_EQ(all->lines.size(), 2);
+  EXPECT_TRUE(all->all);
+  EXPECT_FALSE(logs_->Read(JobId("j"), std::nullopt, 0, 2)->all);
 }
 
 TEST_F(HistoryTest, ADamagedFileIsMovedAside) {

@@ -1,8 +1,7 @@
 #include "coordinator/job_streams.h"
 
+#include <algorithm>
 #include <optional>
-#include <utility>
-#include <vector>
 
 #include "absl/time/clock.h"
 #include "common/status_macros.h"
@@ -47,15 +46,17 @@ absl::Status LogStream::Next(v1::StreamJobLogsResponse& response, bool& ready, b
   }
   const int64_t newest = logs_->LastSequence(job_);
   if (position_ < newest) {
-    ASSIGN_OR_RETURN(const std::vector<v1::LogLine> lines, logs_->Read(job_, rank, position_, kLinesPerResponse));
-    const bool all = static_cast<int>(lines.size()) < kLinesPerResponse;
-    position_ = std::max(lines.empty() ? position_ : lines.back().sequence(), all ? newest : position_);
+    ASSIGN_OR_RETURN(const LogStore::Lines read, logs_->Read(job_, rank, position_, kLinesPerResponse));
+    if (!read.lines.empty()) position_ = read.lines.back().sequence();
+    // Past what other ranks wrote, but not past what is not stored yet.
+    if (read.all) position_ = std::max(position_, newest);
     response.clear_lines();
-    for (const v1::LogLine& line : lines) *response.add_lines() = line;
-    ready = !lines.empty();
+    for (const v1::LogLine& line : read.lines) *response.add_lines() = line;
+    ready = !read.lines.empty();
     if (ready) return absl::OkStatus();
   }
-  last = !request_.follow() || (!IsActive(job.state()) && absl::Now() - EndTime(job) > kLateLines);
+  const bool over = !IsActive(job.state()) && absl::Now() - EndTime(job) > kLateLines && position_ >= newest;
+  last = !request_.follow() || over;
   return absl::OkStatus();
 }
 

@@ -1,5 +1,6 @@
 #include "coordinator/server.h"
 
+#include <SQLiteCpp/SQLiteCpp.h>
 #include <gmock/gmock.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
@@ -296,6 +297,38 @@ TEST_F(ServerTest, EverythingIsThereAfterARestart) {
   v1::ListStepsRequest steps;
   steps.set_job_id(job);
   EXPECT_EQ(Call<v1::ListStepsResponse>(jobs_, &v1::JobService::Stub::ListSteps, steps).steps_size(), 9);
+}
+
+TEST_F(ServerTest, AFollowerGetsLinesThatCouldNotBeStoredAtFirst) {
+  const std::string job = RunningJob();
+  Upload(job, 0, {"one"});
+  v1::StreamJobLogsRequest follow;
+  follow.set_job_id(job);
+  follow.set_follow(true);
+  grpc::ClientContext context;
+  const auto reader = jobs_->StreamJobLogs(&context, follow);
+  v1::StreamJobLogsResponse seen;
+  ASSERT_TRUE(reader->Read(&seen));
+  EXPECT_EQ(seen.lines(0).text(), "one");
+  {
+    SQLite::Database other(directory_ + "/history.sqlite", SQLite::OPEN_READWRITE);
+    SQLite::Transaction nobody_else_writes(other, SQLite::TransactionBehavior::IMMEDIATE);
+    v1::UploadLogsRequest request;
+    request.set_node("a");
+    request.set_incarnation("a1");
+    v1::LogChunk& chunk = *request.add_chunks();
+    chunk.set_job_id(job);
+    chunk.set_generation(1);
+    chunk.set_first_line(1);
+    chunk.add_lines()->set_text("two");
+    Call<v1::UploadLogsResponse>(workers_, &v1::WorkerService::Stub::UploadLogs, request);
+    EXPECT_EQ(status_.error_code(), grpc::StatusCode::UNAVAILABLE) << status_.error_message();
+  }
+  ASSERT_TRUE(reader->Read(&seen));
+  EXPECT_EQ(seen.lines(0).text(), "two");
+  EXPECT_EQ(seen.lines(0).sequence(), 2);
+  context.TryCancel();
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
 }
 
 TEST_F(ServerTest, ARankMayStopWaitingAndComeBack) {
