@@ -58,6 +58,7 @@ absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Recover(Options option
     if (job.state() != v1::JOB_STATE_STARTING) continue;
     coordinator->meetings_.emplace(id, Meeting(job.generation(), job.ranks_size(), now));
   }
+  parts.metrics->SetState(coordinator->state_, coordinator->loaders_.count());
   spdlog::info("recovered epoch={} jobs={} active={} nodes={} replayed_updates={}", recovered.epoch,
                coordinator->state_.jobs().size(), coordinator->state_.active_count(),
                coordinator->state_.nodes().size(), recovered.updates.size());

@@ -331,8 +331,10 @@ absl::StatusOr<v1::LoaderHeartbeatResponse> Coordinator::LoaderHeartbeat(const v
   bool first = false;
   {
     MutexLock lock(&mutex_);
-    first = loaders_.count() == 0;
+    const size_t before = loaders_.count();
+    first = before == 0;
     loaders_.Heartbeat(request, parts_.clock->Monotonic(), parts_.clock->Now());
+    if (loaders_.count() != before) parts_.metrics->SetState(state_, loaders_.count());
   }
   // Jobs may wait for it. Where their start cannot be written, Tick tries again.
   if (first) Tick().IgnoreError();

@@ -22,6 +22,7 @@
 namespace bert::coordinator {
 namespace {
 
+using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
@@ -180,6 +181,11 @@ class ServerTest : public testing::Test {
     request.set_job_id(job);
     return Call<v1::GetJobResponse>(jobs_, &v1::JobService::Stub::GetJob, request).job();
   }
+  std::string Metrics() {
+    const auto page = httplib::Client("http://" + server_->http_address()).Get("/metrics");
+    EXPECT_TRUE(page);
+    return page ? page->body : "";
+  }
   std::vector<std::string> ReadLogs(const v1::StreamJobLogsRequest& request) {
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + kDeadline);
@@ -277,6 +283,13 @@ TEST_F(ServerTest, EverythingIsThereAfterARestart) {
   Report(job, 1, 7);
   Upload(job, 0, {"one", "two"});
   StartServer();
+  // Before anything else happens.
+  EXPECT_THAT(Metrics(),
+              AllOf(HasSubstr("bert_coordinator_jobs{state=\"running\"} 1"),
+                    HasSubstr("bert_coordinator_nodes{state=\"ready\"} 1"),
+                    HasSubstr("bert_coordinator_slots{state=\"used\"} 2"), HasSubstr("bert_coordinator_loaders 0")));
+  BeatLoader();
+  EXPECT_THAT(Metrics(), HasSubstr("bert_coordinator_loaders 1"));
   const v1::Job after = Get(job);
   EXPECT_EQ(after.state(), v1::JOB_STATE_RUNNING);
   EXPECT_EQ(after.last_step().step(), 7);
@@ -390,21 +403,17 @@ TEST_F(ServerTest, ASecondOneIsRefused) {
   options.state_dir = directory_ + "/other";
   options.listen = server_->address();
   const auto same_port = Server::Start(options);
-  EXPECT_THAT(std::string(same_port.status().message()),
-              testing::AllOf(HasSubstr(server_->address()), HasSubstr("in use")));
+  EXPECT_THAT(std::string(same_port.status().message()), AllOf(HasSubstr(server_->address()), HasSubstr("in use")));
 }
 
 TEST_F(ServerTest, MetricsAreServed) {
   const std::string job = RunningJob();
-  httplib::Client client("http://" + server_->http_address());
-  const auto metrics = client.Get("/metrics");
-  ASSERT_TRUE(metrics);
-  EXPECT_THAT(metrics->body, HasSubstr("bert_coordinator_jobs{state=\"running\"} 1"));
-  EXPECT_THAT(metrics->body, HasSubstr("bert_coordinator_nodes{state=\"ready\"} 1"));
-  EXPECT_THAT(metrics->body, HasSubstr("bert_coordinator_slots{state=\"used\"} 2"));
-  EXPECT_THAT(metrics->body, HasSubstr("bert_coordinator_commit_seconds_count"));
-  EXPECT_THAT(metrics->body, HasSubstr("bert_coordinator_rpc_requests_total"));
-  EXPECT_EQ(client.Get("/readyz")->status, 200);
+  EXPECT_THAT(Metrics(), AllOf(HasSubstr("bert_coordinator_jobs{state=\"running\"} 1"),
+                               HasSubstr("bert_coordinator_nodes{state=\"ready\"} 1"),
+                               HasSubstr("bert_coordinator_slots{state=\"used\"} 2"),
+                               HasSubstr("bert_coordinator_commit_seconds_count"),
+                               HasSubstr("bert_coordinator_rpc_requests_total")));
+  EXPECT_EQ(httplib::Client("http://" + server_->http_address()).Get("/readyz")->status, 200);
 }
 
 }  // namespace
