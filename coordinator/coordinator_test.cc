@@ -47,6 +47,30 @@ TEST_F(CoordinatorTest, ADryRunChangesNothing) {
   EXPECT_EQ(rig_.coordinator->ListJobs({})->jobs_size(), 0);
 }
 
+TEST_F(CoordinatorTest, ADryRunSaysWhereTheNodesCouldNeverHoldTheJob) {
+  Agent a(&rig_, "a", 1);
+  Agent b(&rig_, "b", 2);
+  v1::SubmitJobRequest request = SubmitRequest(3, 3);
+  request.set_dry_run(true);
+  EXPECT_TRUE(rig_.coordinator->SubmitJob(request).ok());
+  request.mutable_spec()->mutable_workers()->set_min(4);
+  request.mutable_spec()->mutable_workers()->set_max(4);
+  const absl::Status status = rig_.coordinator->SubmitJob(request).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+  EXPECT_THAT(Text(status), HasSubstr("needs 4 slots; all nodes together have 3"));
+  // A real one waits: another node may come.
+  request.set_dry_run(false);
+  EXPECT_EQ(rig_.coordinator->SubmitJob(request)->reason(), "needs 4 slots, 3 free; all nodes together have 3");
+  // Slots of a lost node are none.
+  request.set_dry_run(true);
+  request.mutable_spec()->mutable_workers()->set_min(2);
+  for (int i = 0; i < 4; ++i) {
+    rig_.Pass(absl::Seconds(1));
+    ASSERT_TRUE(a.Beat().ok());
+  }
+  EXPECT_THAT(Text(rig_.coordinator->SubmitJob(request).status()), HasSubstr("all nodes together have 1"));
+}
+
 TEST_F(CoordinatorTest, AJobRunsToItsEnd) {
   Pair pair = RunningPair();
   const auto answer = pair.a.Beat();

@@ -100,6 +100,19 @@ class CommandLineTest(cluster.ClusterTest):
         self.assertEqual(code, 1, err)
         self.assert_one_clear_error(err, "--work-dir")
 
+    def test_more_workers_than_there_are_slots(self):
+        c = self.start_cluster_without_workers()
+        c.start_worker(cpu_slots=1)
+        spec = c.write_spec(workers={"min": 2, "max": 2})
+        code, out, err = c.try_ctl("submit", "-f", spec, "--dry-run")
+        self.assertEqual(code, 6, err)
+        self.assert_one_clear_error(err, "needs 2 slots", "all nodes together have 1", "workers.min")
+        self.assertIn("name: e2e", out)
+        self.assertEqual(c.ctl("list", "-o", "name"), "", "nothing was submitted")
+        # Without --dry-run it waits: nodes may come.
+        job = c.ctl("submit", "-f", spec).strip()
+        self.assertIn("all nodes together have 1", c.ctl("describe", job))
+
     def test_no_credentials_and_no_devices(self):
         worker = [cluster.BINARIES / "bert-worker", "--work-dir", self.directory, "--checkpoint-root", self.directory]
         code, _, err = cluster.run([*worker, "--cpu-slots", 1])
