@@ -124,7 +124,8 @@ absl::Status Coordinator::Settle(Answers& answers) {
       }
     }
     const absl::Status committed = Commit(decision.updates, answers);
-    BERT_CHECK(committed.ok() || absl::IsUnavailable(committed)) << "a decision is not valid: " << committed.ToString();
+    BERT_CHECK(committed.ok() || absl::IsUnavailable(committed) || absl::IsResourceExhausted(committed))
+        << "a decision is not valid: " << committed.ToString();
     RETURN_IF_ERROR(committed);
   }
   BERT_CHECK(false) << "decisions do not come to an end";
