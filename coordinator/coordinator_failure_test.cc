@@ -70,6 +70,35 @@ TEST_F(CoordinatorTest, ARankThatEndsIsWaitedForAndTheJobRestarts) {
   EXPECT_THAT(Text(Commit(pair.job, 1, 20).status()), AllOf(HasSubstr("generation 1"), HasSubstr("generation 2")));
 }
 
+TEST_F(CoordinatorTest, AResumeDiscardsTheValidationsAfterIt) {
+  Pair pair = RunningPair();
+  ASSERT_TRUE(Commit(pair.job, 1, 10).ok());
+  v1::ReportProgressRequest request;
+  request.set_job_id(pair.job);
+  request.set_generation(1);
+  request.add_steps()->set_step(20);
+  request.add_validations()->set_step(20);
+  ASSERT_TRUE(rig_.coordinator->ReportProgress(request).ok());
+  EXPECT_EQ(Get(pair.job).last_validation().step(), 20);
+  pair.a.Exit(0, 1);
+  pair.b.Exit(1, 3);
+  pair.a.Run();
+  pair.b.Run();
+  rig_.Pass(absl::Seconds(1));
+  BeatLoader();
+  pair.a.Run();
+  pair.b.Run();
+  ASSERT_EQ(Get(pair.job).generation(), 2);
+  ASSERT_TRUE(Report(pair.job, 2, 11, 12).ok());
+  EXPECT_EQ(Get(pair.job).last_step().step(), 12);
+  EXPECT_FALSE(Get(pair.job).has_last_validation());
+  // A repetition of what was taken, and then a validation of its own.
+  ASSERT_TRUE(Report(pair.job, 2, 11, 20).ok());
+  request.set_generation(2);
+  ASSERT_TRUE(rig_.coordinator->ReportProgress(request).ok());
+  EXPECT_EQ(Get(pair.job).last_validation().step(), 20);
+}
+
 TEST_F(CoordinatorTest, TheKilledRankIsTheCauseAlsoWhenItsPeerIsHeardFirst) {
   Pair pair = RunningPair();
   pair.a.Exit(0, 3);

@@ -265,6 +265,12 @@ absl::StatusOr<v1::ReportProgressResponse> Coordinator::ReportProgress(const v1:
   if (!report.steps.empty() || !report.validations.empty()) {
     JobProgress updated = known;
     if (!report.steps.empty()) {
+      // Of a model that has been given up for the checkpoint before it.
+      if (updated.last_validation.has_value() && updated.validation_generation < request.generation() &&
+          updated.last_validation->step() >= report.steps.front().step()) {
+        updated.last_validation.reset();
+        updated.validation_generation = 0;
+      }
       updated.last_step = report.steps.back();
       updated.step_generation = request.generation();
     }

@@ -19,16 +19,20 @@ bool Parse(const SQLite::Column& column, Message& message) {
   return message.ParseFromArray(column.getBlob(), column.getBytes());
 }
 
+// Removes what older generations said of `first_step` and of what came after it.
+void RemoveSuperseded(SQLite::Database& database, const std::string& table, const ProgressReport& report,
+                      int64_t first_step) {
+  SQLite::Statement remove(database,
+                           absl::StrCat("DELETE FROM ", table, " WHERE job = ? AND step >= ? AND generation < ?"));
+  remove.bind(1, report.job.value());
+  remove.bind(2, first_step);
+  remove.bind(3, report.generation);
+  remove.exec();
+}
+
 template <typename Message>
 void WriteRows(SQLite::Database& database, const std::string& table, const ProgressReport& report,
                const std::vector<Message>& messages) {
-  if (messages.empty()) return;
-  SQLite::Statement superseded(database,
-                               absl::StrCat("DELETE FROM ", table, " WHERE job = ? AND step >= ? AND generation < ?"));
-  superseded.bind(1, report.job.value());
-  superseded.bind(2, static_cast<int64_t>(messages.front().step()));
-  superseded.bind(3, report.generation);
-  superseded.exec();
   SQLite::Statement insert(
       database, absl::StrCat("INSERT OR IGNORE INTO ", table, "(job, step, generation, data) VALUES(?,?,?,?)"));
   for (const Message& message : messages) {
@@ -47,6 +51,13 @@ void WriteRows(SQLite::Database& database, const std::string& table, const Progr
 absl::Status History::AddProgress(ProgressReport report) {
   const int64_t bytes = kRowBytes * static_cast<int64_t>(report.steps.size() + report.validations.size());
   return database_->Enqueue(bytes, [report = std::move(report)](SQLite::Database& database) {
+    if (!report.steps.empty()) {
+      RemoveSuperseded(database, "steps", report, report.steps.front().step());
+      RemoveSuperseded(database, "validations", report, report.steps.front().step());
+    }
+    if (!report.validations.empty()) {
+      RemoveSuperseded(database, "validations", report, report.validations.front().step());
+    }
     WriteRows(database, "steps", report, report.steps);
     WriteRows(database, "validations", report, report.validations);
   });

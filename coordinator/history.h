@@ -15,7 +15,8 @@
 namespace bert::coordinator {
 
 // When a generation computes steps again, its first report removes what older ones said of that step and those after
-// it: they are not part of the model any more. The last step stored is therefore the newest generation's.
+// it, validations too: they are not part of the model any more. The last step stored is therefore the newest
+// generation's.
 // Thread-safe.
 class History : public HistorySink {
  public:

@@ -60,6 +60,19 @@ class HistoryTest : public testing::Test {
     ASSERT_TRUE(history_->AddProgress(report).ok());
   }
 
+  void Validate(const std::string& job, int64_t generation, const std::vector<int64_t>& steps) {
+    ProgressReport report{.job = JobId(job), .generation = generation, .steps = {}, .validations = {}};
+    for (const int64_t step : steps) report.validations.emplace_back().set_step(step);
+    ASSERT_TRUE(history_->AddProgress(report).ok());
+  }
+
+  std::vector<int64_t> Validations(const std::string& job, int64_t points = 10'000) {
+    const auto response = history_->ListSteps(JobId(job), 0, points);
+    std::vector<int64_t> steps;
+    for (const auto& validation : response->validations()) steps.push_back(validation.step());
+    return steps;
+  }
+
   std::vector<int64_t> Steps(const std::string& job, int64_t after = 0, int64_t points = 10'000) {
     const auto response = history_->ListSteps(JobId(job), after, points);
     std::vector<int64_t> steps;
@@ -105,6 +118,19 @@ TEST_F(HistoryTest, RerunStepsReplaceOlderOnes) {
   EXPECT_EQ(progress->at(JobId("j")).last_step->step(), 8);
   EXPECT_EQ(progress->at(JobId("j")).step_generation, 2);
   EXPECT_EQ(progress->at(JobId("k")).last_step->step(), 3);
+}
+
+TEST_F(HistoryTest, AResumeDiscardsValidationsToo) {
+  Report("j", 1, 1, 20);
+  Validate("j", 1, {5, 10, 15});
+  // From the checkpoint of step 10: its validation holds.
+  Report("j", 2, 11, 12);
+  EXPECT_THAT(Validations("j"), ElementsAre(5, 10));
+  const auto progress = history_->LoadProgress();
+  EXPECT_EQ(progress->at(JobId("j")).last_validation->step(), 10);
+  Report("j", 2, 13, 15);
+  Validate("j", 2, {15});
+  EXPECT_THAT(Validations("j"), ElementsAre(5, 10, 15));
 }
 
 TEST_F(HistoryTest, StepsAreThinnedEvenly) {
