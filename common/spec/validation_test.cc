@@ -81,6 +81,12 @@ TEST(ValidationTest, HasNoLocationWithoutAFile) {
             "train.optimizer.learning_rate: must be more than 0 and at most 10; it is nan");
 }
 
+TEST(ValidationTest, ARowIsNoLongerThanADataloaderCanCount) {
+  const std::string position = "model.max_position_embeddings=65536";
+  EXPECT_EQ(Problems(kGood, {position, "data.max_seq_len=65535"}), "");
+  EXPECT_THAT(Problems(kGood, {position, "data.max_seq_len=65536"}), testing::HasSubstr("between 8 and 65535"));
+}
+
 TEST(ValidationTest, HoldsEveryBound) {
   for (const char* override_text : {"priority=1001",
                                     "workers.min=0",
