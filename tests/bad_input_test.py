@@ -122,12 +122,29 @@ class CommandLineTest(cluster.ClusterTest):
             code, _, err = cluster.run([*worker, "--insecure"])
             self.assertEqual(code, 1, err)
             self.assert_one_clear_error(err, "--cpu-slots")
-        code, _, err = cluster.run(
-            [cluster.BINARIES / "bert-coordinator", "--insecure", "--listen", "0.0.0.0:0"]
-            + ["--http", "127.0.0.1:0", "--state-dir", self.directory / "state"]
-        )
-        self.assertNotEqual(code, 0)
-        self.assert_one_clear_error(err, "--insecure", "0.0.0.0")
+
+    def test_a_wrong_command_line_of_the_coordinator(self):
+        common = [cluster.BINARIES / "bert-coordinator", "--http", "127.0.0.1:0", "--state-dir", self.directory / "s"]
+        cases = [
+            (["--insecure", "--listen", "0.0.0.0:0"], ["--insecure", "0.0.0.0"]),
+            (["--insecure", "--listen", "nowhere"], ["nowhere", "host:port"]),
+            (["--listen", "127.0.0.1:0"], ["--insecure", "--tls-cert"]),
+            (["--insecure", "--heartbeat-interval", "inf"], ["inf", "from 100ms to 1h"]),
+            (["--insecure", "--heartbeat-interval", "1ns"], ["1ns", "from 100ms to 1h"]),
+            (["--insecure", "--rendezvous-timeout", "soon"], ["soon", "from 1s to 24h"]),
+        ]
+        for flags, parts in cases:
+            with self.subTest(flags):
+                code, _, err = cluster.run([*common, *flags])
+                self.assertEqual(code, 2, err)
+                self.assert_one_clear_error(err, *parts)
+        # A file that is not what it should be is no mistake of the command line.
+        garbage = self.directory / "garbage.pem"
+        garbage.write_text("no certificate")
+        tls = ["--tls-cert", garbage, "--tls-key", garbage, "--tls-ca", garbage]
+        code, _, err = cluster.run([*common, "--listen", "127.0.0.1:0", *tls])
+        self.assertEqual(code, 1, err)
+        self.assert_one_clear_error(err, str(garbage), "no certificate in PEM")
 
     def start_cluster_without_workers(self):
         c = self.make_cluster()
