@@ -141,6 +141,22 @@ TEST_F(CoordinatorTest, CheckpointsAreRetainedAndCommittedOnce) {
   }
 }
 
+TEST_F(CoordinatorTest, AnAssignmentBringsTheNewestCheckpoints) {
+  BeatLoader();
+  Agent a(&rig_, "a", 1);
+  v1::SubmitJobRequest request = SubmitRequest(1, 1);
+  request.mutable_spec()->mutable_checkpoint()->set_keep_last(1000);
+  const std::string job = rig_.coordinator->SubmitJob(request)->id();
+  a.Run();
+  Join(job, 1, 0);
+  for (int64_t step = 1; step <= 12; ++step) ASSERT_TRUE(Commit(job, 1, step).ok());
+  const v1::HeartbeatResponse answer = *a.Beat();
+  const auto& points = answer.assignments(0).resume_points();
+  ASSERT_EQ(points.size(), 10);
+  EXPECT_EQ(points[0].step(), 12);
+  EXPECT_EQ(points[9].step(), 3);
+}
+
 TEST_F(CoordinatorTest, CancellingDropsTheRanksAndTellsTheTrainers) {
   Pair pair = RunningPair();
   v1::CancelJobRequest cancel;

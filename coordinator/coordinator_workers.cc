@@ -16,6 +16,8 @@ namespace {
 constexpr int kSlotsMax = 1024;
 constexpr size_t kNameBytesMax = 256;
 constexpr size_t kPathBytesMax = 4096;
+// Of an assignment. All that keep_last allows, for each of a node's ranks, would not fit into an answer.
+constexpr int kResumePointsMax = 10;
 
 google::protobuf::Duration ToProtoDuration(absl::Duration duration) {
   google::protobuf::Duration proto;
@@ -184,6 +186,7 @@ v1::HeartbeatResponse Coordinator::Assignments(const NodeName& node) {
     }
     *assignment.mutable_spec() = job.spec();
     for (auto it = job.checkpoints().rbegin(); it != job.checkpoints().rend(); ++it) {
+      if (assignment.resume_points_size() == kResumePointsMax) break;
       v1::ResumePoint& point = *assignment.add_resume_points();
       point.set_step(it->step());
       point.set_directory(it->directory());
