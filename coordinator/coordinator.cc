@@ -17,6 +17,8 @@ namespace {
 constexpr int kSettleRoundsMax = 100;
 // Between two ticks; a longer time means that this process did not run.
 constexpr absl::Duration kStandstill = absl::Milliseconds(500);
+// After a compaction that failed: it costs a copy of the whole state, and the journal goes on without it.
+constexpr absl::Duration kCompactionPause = absl::Seconds(30);
 
 void Log(const Update& update) {
   if (update.has_node_registered()) {
@@ -153,9 +155,13 @@ absl::Status Coordinator::Tick() {
 }
 
 void Coordinator::CompactWhereDue() {
-  if (!parts_.journal->WantsCompaction()) return;
+  const absl::Duration now = parts_.clock->Monotonic();
+  if (now < next_compaction_ || !parts_.journal->WantsCompaction()) return;
   const absl::Status compacted = parts_.journal->Compact(epoch_, TakeSnapshot());
-  if (!compacted.ok()) spdlog::warn("journal not compacted: {}", compacted.ToString());
+  if (compacted.ok()) return;
+  spdlog::warn("journal not compacted, next attempt in {}: {}", absl::FormatDuration(kCompactionPause),
+               compacted.ToString());
+  next_compaction_ = now + kCompactionPause;
 }
 
 Snapshot Coordinator::TakeSnapshot() const {

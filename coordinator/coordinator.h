@@ -139,6 +139,8 @@ class Coordinator {
 
   Mutex commit_mutex_;
   int64_t epoch_ ABSL_GUARDED_BY(commit_mutex_) = 0;
+  // Of the monotonic clock.
+  absl::Duration next_compaction_ ABSL_GUARDED_BY(commit_mutex_) = -absl::InfiniteDuration();
 
   mutable Mutex mutex_ ABSL_ACQUIRED_AFTER(commit_mutex_);
   State state_ ABSL_GUARDED_BY(mutex_);

@@ -239,6 +239,19 @@ TEST_F(CoordinatorTest, AFullDiskAcknowledgesNothingAndRecovers) {
   EXPECT_EQ(rig_.coordinator->SubmitJob(SubmitRequest(1, 1, "r1"))->state(), v1::JOB_STATE_STARTING);
 }
 
+TEST_F(CoordinatorTest, ACompactionThatFailedIsTriedAgainLater) {
+  rig_.disk.compact_records = 1;
+  rig_.disk.compactions_fail = true;
+  Submit(1, 1);
+  rig_.Pass(absl::Seconds(29));
+  EXPECT_EQ(rig_.disk.compaction_attempts, 1);
+  rig_.disk.compactions_fail = false;
+  EXPECT_GT(rig_.disk.records.size(), 0);
+  rig_.Pass(absl::Seconds(2));
+  EXPECT_EQ(rig_.disk.compaction_attempts, 2);
+  EXPECT_EQ(rig_.disk.records.size(), 0);
+}
+
 TEST_F(CoordinatorTest, WhatCouldNotBeWrittenIsTriedAgain) {
   BeatLoader();
   Agent a(&rig_, "a", 1);
