@@ -65,8 +65,9 @@ absl::Status History::AddProgress(ProgressReport report) {
 
 void History::AddEvents(std::vector<std::pair<JobId, v1::JobEvent>> events) {
   if (events.empty()) return;
-  const int64_t bytes = kRowBytes * static_cast<int64_t>(events.size());
-  database_->EnqueueAlways(bytes, [events = std::move(events)](SQLite::Database& database) {
+  int64_t bytes = 0;
+  for (const auto& [job, event] : events) bytes += kRowBytes + static_cast<int64_t>(event.ByteSizeLong());
+  database_->EnqueueOrDrop(bytes, [events = std::move(events)](SQLite::Database& database) {
     SQLite::Statement insert(database, "INSERT INTO events(job, data) VALUES(?, ?)");
     for (const auto& [job, event] : events) {
       const std::string data = event.SerializeAsString();

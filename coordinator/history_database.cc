@@ -114,9 +114,14 @@ absl::Status HistoryDatabase::Enqueue(int64_t bytes, Write write) {
   return absl::OkStatus();
 }
 
-void HistoryDatabase::EnqueueAlways(int64_t bytes, Write write) {
+void HistoryDatabase::EnqueueOrDrop(int64_t bytes, Write write) {
   MutexLock lock(&mutex_);
-  Push(bytes, std::move(write));
+  if (queue_bytes_ + bytes <= kQueueBytesMax + kReserveBytes) {
+    Push(bytes, std::move(write));
+    return;
+  }
+  if (!dropped_) spdlog::error("history {} cannot be written; events are lost from here on", path_);
+  dropped_ = true;
 }
 
 absl::Status HistoryDatabase::Flush(absl::Duration timeout) {
@@ -183,6 +188,7 @@ void HistoryDatabase::Run() {
       if (status.ok()) {
         written_ += static_cast<int64_t>(batch.size());
         queue_bytes_ -= batch_bytes;
+        dropped_ = false;
         changed_.SignalAll();
         break;
       }

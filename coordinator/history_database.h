@@ -39,8 +39,9 @@ class HistoryDatabase {
 
   // UNAVAILABLE: more than kQueueBytesMax wait. `bytes` is the write's rough size.
   absl::Status Enqueue(int64_t bytes, Write write);
-  // For what cannot be refused, because it has happened; it is small.
-  void EnqueueAlways(int64_t bytes, Write write);
+  // For what nobody can send again, because it has happened; it is small. Goes kReserveBytes past that bound; beyond,
+  // where the disk has taken nothing for long, it is dropped, and the log says so once.
+  void EnqueueOrDrop(int64_t bytes, Write write);
   // Returns once everything queued before is written. UNAVAILABLE: not within `timeout`, or, at once, the last attempt
   // to write has failed; and why. Nobody waits for a full disk: those who would have something else to do.
   absl::Status Flush(absl::Duration timeout);
@@ -50,6 +51,7 @@ class HistoryDatabase {
   absl::Status Read(absl::FunctionRef<void(SQLite::Database&)> read, bool* saw_all = nullptr);
 
   static constexpr int64_t kQueueBytesMax = 32 << 20;
+  static constexpr int64_t kReserveBytes = 8 << 20;
 
  private:
   struct Item {
@@ -76,6 +78,8 @@ class HistoryDatabase {
   int64_t enqueued_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t written_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Status last_error_ ABSL_GUARDED_BY(mutex_);
+  // Since the queue was last written.
+  bool dropped_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };

@@ -211,6 +211,11 @@ TEST_F(HistoryTest, TheQueueIsBounded) {
   EXPECT_TRUE(absl::IsUnavailable(status)) << status;
   EXPECT_LT(accepted, 40);
   EXPECT_TRUE(absl::IsUnavailable(database_->Flush(absl::ZeroDuration())));
+  // Events have a reserve, which is bounded too; a long one counts as what it is.
+  v1::JobEvent event;
+  event.set_message(std::string(1 << 20, 'x'));
+  event.set_type("LONG");
+  for (int i = 0; i < 100; ++i) history_->AddEvents({{JobId("j"), event}});
   {
     MutexLock lock(&mutex);
     go = true;
@@ -218,6 +223,11 @@ TEST_F(HistoryTest, TheQueueIsBounded) {
   }
   EXPECT_TRUE(database_->Flush(absl::Seconds(30)).ok());
   EXPECT_TRUE(database_->Enqueue(1 << 20, [](SQLite::Database&) {}).ok());
+  const int kept = history_->ListEvents(JobId("j"))->events_size();
+  EXPECT_GE(kept, 7);
+  EXPECT_LE(kept, 9);
+  history_->AddEvents({{JobId("j"), event}});
+  EXPECT_EQ(history_->ListEvents(JobId("j"))->events_size(), kept + 1);
 }
 
 TEST_F(HistoryTest, NobodyWaitsForADiskThatTakesNothing) {
