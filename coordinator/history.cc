@@ -46,6 +46,26 @@ void WriteRows(SQLite::Database& database, const std::string& table, const Progr
   }
 }
 
+// Adds the rows after `after_step`, in order; of more than `points_max` only so many, evenly spread, with the last.
+template <typename Message>
+void ReadThinned(SQLite::Database& database, const std::string& table, const JobId& job, int64_t after_step,
+                 int64_t points_max, google::protobuf::RepeatedPtrField<Message>& out) {
+  SQLite::Statement count(database, absl::StrCat("SELECT COUNT(*) FROM ", table, " WHERE job = ? AND step > ?"));
+  count.bind(1, job.value());
+  count.bind(2, after_step);
+  count.executeStep();
+  const int64_t rows = count.getColumn(0).getInt64();
+  SQLite::Statement query(database,
+                          absl::StrCat("SELECT data FROM ", table, " WHERE job = ? AND step > ? ORDER BY step"));
+  query.bind(1, job.value());
+  query.bind(2, after_step);
+  // Row i is taken where (i + 1) * points / rows reaches the next whole number; so is the last.
+  const int64_t points = std::min(rows, points_max);
+  for (int64_t i = 0; i < rows && query.executeStep(); ++i) {
+    if ((i + 1) * points / rows > i * points / rows) Parse(query.getColumn(0), *out.Add());
+  }
+}
+
 }  // namespace
 
 absl::Status History::AddProgress(ProgressReport report) {
@@ -102,25 +122,8 @@ absl::StatusOr<std::map<JobId, JobProgress>> History::LoadProgress() {
 absl::StatusOr<v1::ListStepsResponse> History::ListSteps(const JobId& job, int64_t after_step, int64_t points_max) {
   v1::ListStepsResponse response;
   RETURN_IF_ERROR(database_->Read([&](SQLite::Database& database) {
-    SQLite::Statement count(database, "SELECT COUNT(*) FROM steps WHERE job = ? AND step > ?");
-    count.bind(1, job.value());
-    count.bind(2, after_step);
-    count.executeStep();
-    const int64_t rows = count.getColumn(0).getInt64();
-    SQLite::Statement steps(database, "SELECT data FROM steps WHERE job = ? AND step > ? ORDER BY step");
-    steps.bind(1, job.value());
-    steps.bind(2, after_step);
-    // Row i is taken where (i + 1) * points / rows reaches the next whole number; so is the last.
-    const int64_t points = std::min(rows, points_max);
-    for (int64_t i = 0; i < rows && steps.executeStep(); ++i) {
-      if ((i + 1) * points / rows > i * points / rows) Parse(steps.getColumn(0), *response.add_steps());
-    }
-    SQLite::Statement validations(database, "SELECT data FROM validations WHERE job = ? AND step > ? ORDER BY step");
-    validations.bind(1, job.value());
-    validations.bind(2, after_step);
-    while (response.validations_size() < points_max && validations.executeStep()) {
-      Parse(validations.getColumn(0), *response.add_validations());
-    }
+    ReadThinned(database, "steps", job, after_step, points_max, *response.mutable_steps());
+    ReadThinned(database, "validations", job, after_step, points_max, *response.mutable_validations());
   }));
   return response;
 }

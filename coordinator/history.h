@@ -28,7 +28,7 @@ class History : public HistorySink {
 
   // The newest of every job.
   absl::StatusOr<std::map<JobId, JobProgress>> LoadProgress();
-  // Steps and validations after `after_step`, oldest first; at most `points_max` steps, evenly thinned, the last one
+  // Steps and validations after `after_step`, oldest first; at most `points_max` of each, evenly thinned, the last one
   // always among them.
   absl::StatusOr<v1::ListStepsResponse> ListSteps(const JobId& job, int64_t after_step, int64_t points_max);
   // Oldest first.

@@ -138,6 +138,8 @@ TEST_F(HistoryTest, StepsAreThinnedEvenly) {
   EXPECT_THAT(Steps("j", 0, 5), ElementsAre(20, 40, 60, 80, 100));
   EXPECT_THAT(Steps("j", 97, 100), ElementsAre(98, 99, 100));
   EXPECT_THAT(Steps("x"), ElementsAre());
+  Validate("j", 1, {10, 20, 30, 40, 50, 60});
+  EXPECT_THAT(Validations("j", 3), ElementsAre(20, 40, 60));
 }
 
 TEST_F(HistoryTest, EventsComeInOrder) {
