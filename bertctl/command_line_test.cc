@@ -349,16 +349,20 @@ TEST_F(CommandLineTest, ARefusedConnectionIsNotAuthenticated) {
   EXPECT_THAT(result.err, AllOf(HasSubstr("did not accept this connection"), HasSubstr("Check --tls-cert")));
 }
 
-TEST_F(CommandLineTest, AMissingCertificateIsAnError) {
-  std::istringstream in;
-  std::ostringstream out;
-  std::ostringstream err;
-  TestClock clock;
-  Console console{.in = in, .out = out, .err = err};
-  const ExitCode code = RunCommandLine(
-      {"list", "--tls-cert", "none.pem", "--tls-key", "none.pem", "--tls-ca", "none.pem"}, console, shutdown_, clock);
-  EXPECT_EQ(code, ExitCode::kError);
-  EXPECT_THAT(err.str(), HasSubstr("none.pem"));
+TEST_F(CommandLineTest, ACertificateThatCannotBeUsedIsAnError) {
+  // Missing, of a kind that even root may only write, and something else.
+  for (const std::string& path :
+       {directory_ + "/none.pem", std::string("/proc/sys/net/ipv4/route/flush"), spec_path_}) {
+    std::istringstream in;
+    std::ostringstream out;
+    std::ostringstream err;
+    TestClock clock;
+    Console console{.in = in, .out = out, .err = err};
+    const ExitCode code =
+        RunCommandLine({"list", "--tls-cert", path, "--tls-key", path, "--tls-ca", path}, console, shutdown_, clock);
+    EXPECT_EQ(code, ExitCode::kError) << path;
+    EXPECT_THAT(err.str(), HasSubstr(path));
+  }
 }
 
 TEST_F(CommandLineTest, WrongUsageIsNamed) {
