@@ -25,7 +25,8 @@ namespace bert::ctl {
 struct ClientOptions {
   std::string address;
   CredentialFlags credentials;
-  // For a whole request, or a whole stream that is followed. Infinite: 20 s for a request, no end for a stream.
+  // For a whole request, or a whole stream. Infinite: 20 s for a request, no end for a stream: who reads a long log in
+  // a pager would lose the rest of it. A coordinator that is gone is noticed by the channel's keepalive.
   absl::Duration timeout = absl::InfiniteDuration();
   // How long a request is tried again while the coordinator is UNAVAILABLE.
   absl::Duration retry = absl::Seconds(3);
