@@ -92,6 +92,10 @@ ExitCode DryRun(Session& session, Client& client, const SubmitOptions& options, 
 
 ExitCode Submit(Session& session, const SubmitOptions& options) {
   const absl::StatusOr<std::string> text = ReadSpecText(options.file, session.console.in);
+  if (session.shutdown.Requested()) {
+    session.Note("interrupted; nothing was submitted");
+    return ExitCode::kInterrupted;
+  }
   if (!text.ok()) return session.Fail(Annotate(text.status(), "cannot read the job"), ExitCode::kError);
   const absl::StatusOr<CheckedSpec> spec = CheckSpec(*text, options);
   if (!spec.ok()) return FailSpec(session, options, spec.status());
