@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <optional>
 
-#include "absl/time/clock.h"
 #include "common/status_macros.h"
 
 namespace bert::coordinator {
@@ -24,7 +23,7 @@ absl::Status WatchStream::Next(v1::WatchJobResponse& response, bool& ready, bool
   last = ended_;
   if (ended_) return absl::OkStatus();
   const uint64_t version = coordinator_->JobVersion(job_);
-  const absl::Time now = absl::Now();
+  const absl::Duration now = clock_->Monotonic();
   if (version == version_ || now < next_write_) return absl::OkStatus();
   ASSIGN_OR_RETURN(*response.mutable_job(), coordinator_->GetJob(job_.value()));
   version_ = version;
@@ -55,9 +54,15 @@ absl::Status LogStream::Next(v1::StreamJobLogsResponse& response, bool& ready, b
     ready = !read.lines.empty();
     if (ready) return absl::OkStatus();
   }
-  const bool over = !IsActive(job.state()) && absl::Now() - EndTime(job) > kLateLines && position_ >= newest;
-  last = !request_.follow() || over;
+  last = !request_.follow() || (position_ >= newest && IsOver(job));
   return absl::OkStatus();
+}
+
+bool LogStream::IsOver(const v1::Job& job) {
+  if (IsActive(job.state())) return false;
+  if (!end_seen_.has_value()) end_seen_ = clock_->Monotonic();
+  // The first knows of ends long ago; the second goes on where the clock was set back.
+  return clock_->Now() - EndTime(job) > kLateLines || clock_->Monotonic() - *end_seen_ > kLateLines;
 }
 
 }  // namespace bert::coordinator

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <httplib.h>
 
+#include <atomic>
 #include <future>
 #include <memory>
 #include <string>
@@ -17,6 +18,7 @@
 #include "bert/v1/jobs.grpc.pb.h"
 #include "bert/v1/nodes.grpc.pb.h"
 #include "bert/v1/worker.grpc.pb.h"
+#include "common/clock.h"
 #include "common/files.h"
 
 namespace bert::coordinator {
@@ -27,6 +29,15 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 
 constexpr auto kDeadline = std::chrono::seconds(20);
+
+// The machine's, whose wall time can be set back.
+class SettableClock : public Clock {
+ public:
+  absl::Time Now() override { return RealClock().Now() - absl::Hours(hours_back.load()); }
+  absl::Duration Monotonic() override { return RealClock().Monotonic(); }
+
+  std::atomic<int> hours_back = 0;
+};
 
 class ServerTest : public testing::Test {
  protected:
@@ -49,6 +60,7 @@ class ServerTest : public testing::Test {
     options.credentials.insecure = true;
     // A machine under a sanitizer may be slow to beat.
     options.heartbeat_interval = absl::Seconds(20);
+    options.clock = &clock_;
     return options;
   }
 
@@ -199,6 +211,7 @@ class ServerTest : public testing::Test {
     return texts;
   }
 
+  SettableClock clock_;
   std::string directory_;
   std::unique_ptr<Server> server_;
   std::unique_ptr<v1::JobService::Stub> jobs_;
@@ -355,6 +368,30 @@ TEST_F(ServerTest, ARankMayStopWaitingAndComeBack) {
   EXPECT_TRUE(Join(job, 1, std::chrono::milliseconds(kDeadline), &response).ok());
   EXPECT_TRUE(Join(job, 0, std::chrono::milliseconds(kDeadline), &response).ok());
   EXPECT_EQ(Get(job).state(), v1::JOB_STATE_RUNNING);
+}
+
+TEST_F(ServerTest, StreamsGoOnWhenTheClockIsSetBack) {
+  const std::string job = RunningJob();
+  v1::WatchJobRequest watch;
+  watch.set_job_id(job);
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + kDeadline);
+  const auto watcher = jobs_->WatchJob(&context, watch);
+  v1::WatchJobResponse seen;
+  ASSERT_TRUE(watcher->Read(&seen));
+  Upload(job, 0, {"one"});
+  Report(job, 1, 1);
+  EXPECT_EQ(Beat(job, 1, 2, v1::RANK_STATE_EXITED), 0);
+  clock_.hours_back = 1;
+  // By its wall time the job ends in an hour.
+  while (seen.job().state() != v1::JOB_STATE_SUCCEEDED && watcher->Read(&seen)) {
+  }
+  EXPECT_EQ(seen.job().state(), v1::JOB_STATE_SUCCEEDED);
+  v1::StreamJobLogsRequest follow;
+  follow.set_job_id(job);
+  follow.set_follow(true);
+  EXPECT_THAT(ReadLogs(follow), ElementsAre("one"));
+  EXPECT_TRUE(status_.ok()) << status_.error_message();
 }
 
 TEST_F(ServerTest, UnknownJobsAreNotFound) {
