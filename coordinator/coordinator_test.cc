@@ -157,6 +157,21 @@ TEST_F(CoordinatorTest, AnAssignmentBringsTheNewestCheckpoints) {
   EXPECT_EQ(points[9].step(), 3);
 }
 
+TEST_F(CoordinatorTest, AJobShowsWhereItsTimeGoes) {
+  Pair pair = RunningPair();
+  v1::ReportProgressRequest request;
+  request.set_job_id(pair.job);
+  request.set_generation(1);
+  request.add_steps()->set_step(1);
+  request.mutable_time_shares()->set_compute(0.75);
+  ASSERT_TRUE(rig_.coordinator->ReportProgress(request).ok());
+  EXPECT_EQ(Get(pair.job).time_shares().compute(), 0.75);
+  // Nothing was done since.
+  request.mutable_time_shares()->set_compute(0);
+  ASSERT_TRUE(rig_.coordinator->ReportProgress(request).ok());
+  EXPECT_EQ(Get(pair.job).time_shares().compute(), 0.75);
+}
+
 TEST_F(CoordinatorTest, CancellingDropsTheRanksAndTellsTheTrainers) {
   Pair pair = RunningPair();
   v1::CancelJobRequest cancel;

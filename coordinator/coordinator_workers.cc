@@ -281,6 +281,8 @@ absl::StatusOr<v1::ReportProgressResponse> Coordinator::ReportProgress(const v1:
       updated.last_validation = report.validations.back();
       updated.validation_generation = request.generation();
     }
+    // Together with steps only: a report that repeats some, or has none, covers little time.
+    if (!report.steps.empty() && request.has_time_shares()) updated.time_shares = request.time_shares();
     RETURN_IF_ERROR(parts_.history->AddProgress(std::move(report)));
     known = std::move(updated);
     Touch(id);
