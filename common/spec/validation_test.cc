@@ -132,7 +132,10 @@ TEST(ValidationTest, HoldsEveryBound) {
                                     "restarts.max=-1",
                                     "restarts.max_without_progress=-1",
                                     "data.dataset_digest=md5:1",
+                                    "data.dataset_digest=xxh128:0123456789abcdef0123456789abcdeg",
+                                    "data.dataset_digest=xxh128:0123456789abcdef0123456789abcde",
                                     "name=-a",
+                                    "name=a-",
                                     "name=a_b",
                                     "name=a234567890123456789012345678901234567890x"}) {
     const std::string field(override_text, std::string_view(override_text).find('='));
