@@ -17,6 +17,8 @@ namespace {
 constexpr int kSettleRoundsMax = 100;
 // Between two ticks; a longer time means that this process did not run.
 constexpr absl::Duration kStandstill = absl::Milliseconds(500);
+// After a compaction that failed: it costs a copy of the whole state, and the journal goes on without it.
+constexpr absl::Duration kCompactionPause = absl::Seconds(30);
 
 void Log(const Update& update) {
   if (update.has_node_registered()) {
@@ -58,6 +60,7 @@ absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Recover(Options option
     if (job.state() != v1::JOB_STATE_STARTING) continue;
     coordinator->meetings_.emplace(id, Meeting(job.generation(), job.ranks_size(), now));
   }
+  parts.metrics->SetState(coordinator->state_, coordinator->loaders_.count());
   spdlog::info("recovered epoch={} jobs={} active={} nodes={} replayed_updates={}", recovered.epoch,
                coordinator->state_.jobs().size(), coordinator->state_.active_count(),
                coordinator->state_.nodes().size(), recovered.updates.size());
@@ -123,7 +126,8 @@ absl::Status Coordinator::Settle(Answers& answers) {
       }
     }
     const absl::Status committed = Commit(decision.updates, answers);
-    BERT_CHECK(committed.ok() || absl::IsUnavailable(committed)) << "a decision is not valid: " << committed.ToString();
+    BERT_CHECK(committed.ok() || absl::IsUnavailable(committed) || absl::IsResourceExhausted(committed))
+        << "a decision is not valid: " << committed.ToString();
     RETURN_IF_ERROR(committed);
   }
   BERT_CHECK(false) << "decisions do not come to an end";
@@ -151,9 +155,13 @@ absl::Status Coordinator::Tick() {
 }
 
 void Coordinator::CompactWhereDue() {
-  if (!parts_.journal->WantsCompaction()) return;
+  const absl::Duration now = parts_.clock->Monotonic();
+  if (now < next_compaction_ || !parts_.journal->WantsCompaction()) return;
   const absl::Status compacted = parts_.journal->Compact(epoch_, TakeSnapshot());
-  if (!compacted.ok()) spdlog::warn("journal not compacted: {}", compacted.ToString());
+  if (compacted.ok()) return;
+  spdlog::warn("journal not compacted, next attempt in {}: {}", absl::FormatDuration(kCompactionPause),
+               compacted.ToString());
+  next_compaction_ = now + kCompactionPause;
 }
 
 Snapshot Coordinator::TakeSnapshot() const {

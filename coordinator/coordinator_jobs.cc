@@ -68,11 +68,19 @@ absl::StatusOr<v1::Job> Coordinator::SubmitJob(const v1::SubmitJobRequest& reque
   return GetJob(id.value());
 }
 
-v1::Job Coordinator::DryRun(Update submitted) {
+absl::StatusOr<v1::Job> Coordinator::DryRun(Update submitted) {
   const JobId id(submitted.job_submitted().job_id());
+  const int64_t needed = submitted.job_submitted().spec().workers().min();
+  int64_t slots = 0;
+  for (const auto& [name, node] : state_.nodes()) slots += node.lost() ? 0 : node.slots_size();
+  // Where there is no node yet, nobody can say what there will be.
+  if (slots > 0 && needed > slots) {
+    return absl::FailedPreconditionError(absl::StrCat("needs ", needed, " slots; all nodes together have ", slots,
+                                                      ". Start more agents, or lower workers.min"));
+  }
   submitted.set_time_us(NowUs());
   State scratch = state_;
-  if (!scratch.Apply(submitted).ok()) return v1::Job();
+  RETURN_IF_ERROR(scratch.Apply(submitted));
   const Decision decision = Decide(scratch, Observe(), NowUs());
   const auto reason = decision.reasons.find(id);
   v1::Job job = ToJob(*scratch.FindJob(id), reason == decision.reasons.end() ? "" : reason->second, nullptr);

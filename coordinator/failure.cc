@@ -44,7 +44,7 @@ std::string CauseInWords(const RankFailure& failure) {
     absl::StrAppend(&words, " exited with code ", failure.exit_code);
     if (IsSecondary(failure)) absl::StrAppend(&words, " (it lost a peer)");
   }
-  if (!failure.detail.empty()) absl::StrAppend(&words, " (", failure.detail, ")");
+  if (!failure.detail.empty()) absl::StrAppend(&words, " (", CutText(failure.detail, kQuotedLineBytesMax), ")");
   if (failure.signal == 0 && !failure.log_tail.empty()) {
     absl::StrAppend(&words, ": ", CutText(failure.log_tail.back(), kQuotedLineBytesMax));
   }

@@ -105,21 +105,25 @@ absl::StatusOr<v1::LogPosition> LogStore::Append(const v1::LogChunk& chunk, cons
 
 absl::Status LogStore::Flush() { return database_->Flush(kFlushTimeout); }
 
-absl::StatusOr<std::vector<v1::LogLine>> LogStore::Read(const JobId& job, std::optional<int32_t> rank, int64_t after,
-                                                        int lines_max) {
-  std::vector<v1::LogLine> lines;
-  RETURN_IF_ERROR(database_->Read([&](SQLite::Database& database) {
-    SQLite::Statement query(database, absl::StrCat("SELECT data FROM logs WHERE job = ? AND sequence > ?",
-                                                   RankCondition(rank), " ORDER BY sequence LIMIT ?"));
-    query.bind(1, job.value());
-    query.bind(2, after);
-    query.bind(3, lines_max);
-    while (query.executeStep()) {
-      const SQLite::Column column = query.getColumn(0);
-      lines.emplace_back().ParseFromArray(column.getBlob(), column.getBytes());
-    }
-  }));
-  return lines;
+absl::StatusOr<LogStore::Lines> LogStore::Read(const JobId& job, std::optional<int32_t> rank, int64_t after,
+                                               int lines_max) {
+  Lines result;
+  bool saw_all = false;
+  RETURN_IF_ERROR(database_->Read(
+      [&](SQLite::Database& database) {
+        SQLite::Statement query(database, absl::StrCat("SELECT data FROM logs WHERE job = ? AND sequence > ?",
+                                                       RankCondition(rank), " ORDER BY sequence LIMIT ?"));
+        query.bind(1, job.value());
+        query.bind(2, after);
+        query.bind(3, lines_max);
+        while (query.executeStep()) {
+          const SQLite::Column column = query.getColumn(0);
+          result.lines.emplace_back().ParseFromArray(column.getBlob(), column.getBytes());
+        }
+      },
+      &saw_all));
+  result.all = saw_all && static_cast<int>(result.lines.size()) < lines_max;
+  return result;
 }
 
 absl::StatusOr<int64_t> LogStore::BeforeLast(const JobId& job, std::optional<int32_t> rank, int64_t lines) {

@@ -88,6 +88,8 @@ void State::Do(int64_t time_us, const journal::v1::JobEnded& update) {
   job.set_end_time_us(time_us);
   job.set_generation_live(false);
   job.clear_ranks();
+  // Its root cause stays; the rest only led to the next restart, and would fill every snapshot from now on.
+  job.clear_last_failure();
 }
 
 void State::Do(int64_t, const journal::v1::CheckpointCommitted& update) {

@@ -100,6 +100,19 @@ class CommandLineTest(cluster.ClusterTest):
         self.assertEqual(code, 1, err)
         self.assert_one_clear_error(err, "--work-dir")
 
+    def test_more_workers_than_there_are_slots(self):
+        c = self.start_cluster_without_workers()
+        c.start_worker(cpu_slots=1)
+        spec = c.write_spec(workers={"min": 2, "max": 2})
+        code, out, err = c.try_ctl("submit", "-f", spec, "--dry-run")
+        self.assertEqual(code, 6, err)
+        self.assert_one_clear_error(err, "needs 2 slots", "all nodes together have 1", "workers.min")
+        self.assertIn("name: e2e", out)
+        self.assertEqual(c.ctl("list", "-o", "name"), "", "nothing was submitted")
+        # Without --dry-run it waits: nodes may come.
+        job = c.ctl("submit", "-f", spec).strip()
+        self.assertIn("all nodes together have 1", c.ctl("describe", job))
+
     def test_no_credentials_and_no_devices(self):
         worker = [cluster.BINARIES / "bert-worker", "--work-dir", self.directory, "--checkpoint-root", self.directory]
         code, _, err = cluster.run([*worker, "--cpu-slots", 1])
@@ -109,12 +122,29 @@ class CommandLineTest(cluster.ClusterTest):
             code, _, err = cluster.run([*worker, "--insecure"])
             self.assertEqual(code, 1, err)
             self.assert_one_clear_error(err, "--cpu-slots")
-        code, _, err = cluster.run(
-            [cluster.BINARIES / "bert-coordinator", "--insecure", "--listen", "0.0.0.0:0"]
-            + ["--http", "127.0.0.1:0", "--state-dir", self.directory / "state"]
-        )
-        self.assertNotEqual(code, 0)
-        self.assert_one_clear_error(err, "--insecure", "0.0.0.0")
+
+    def test_a_wrong_command_line_of_the_coordinator(self):
+        common = [cluster.BINARIES / "bert-coordinator", "--http", "127.0.0.1:0", "--state-dir", self.directory / "s"]
+        cases = [
+            (["--insecure", "--listen", "0.0.0.0:0"], ["--insecure", "0.0.0.0"]),
+            (["--insecure", "--listen", "nowhere"], ["nowhere", "host:port"]),
+            (["--listen", "127.0.0.1:0"], ["--insecure", "--tls-cert"]),
+            (["--insecure", "--heartbeat-interval", "inf"], ["inf", "from 100ms to 1h"]),
+            (["--insecure", "--heartbeat-interval", "1ns"], ["1ns", "from 100ms to 1h"]),
+            (["--insecure", "--rendezvous-timeout", "soon"], ["soon", "from 1s to 24h"]),
+        ]
+        for flags, parts in cases:
+            with self.subTest(flags):
+                code, _, err = cluster.run([*common, *flags])
+                self.assertEqual(code, 2, err)
+                self.assert_one_clear_error(err, *parts)
+        # A file that is not what it should be is no mistake of the command line.
+        garbage = self.directory / "garbage.pem"
+        garbage.write_text("no certificate")
+        tls = ["--tls-cert", garbage, "--tls-key", garbage, "--tls-ca", garbage]
+        code, _, err = cluster.run([*common, "--listen", "127.0.0.1:0", *tls])
+        self.assertEqual(code, 1, err)
+        self.assert_one_clear_error(err, str(garbage), "no certificate in PEM")
 
     def start_cluster_without_workers(self):
         c = self.make_cluster()

@@ -57,7 +57,10 @@ class EndToEndTest(cluster.ClusterTest):
         # What people watch: each process is ready and counts.
         for process in c.processes:
             self.assertEqual(c.http_get(process, "/readyz"), "ok\n", process)
-            self.assertTrue(all(name.startswith("bert_") for name in c.metrics(process)), process)
+            names = list(c.metrics(process))
+            self.assertTrue(names, process)
+            self.assertEqual([name for name in names if not name.startswith("bert_")], [], process)
+        self.assertEqual(c.metrics("coordinator")['bert_coordinator_jobs{state="succeeded"}'], 1)
         agent = c.metrics("node-1")
         self.assertEqual(agent["bert_agent_slots"], 2)
         self.assertEqual(agent["bert_agent_ranks_running"], 0)

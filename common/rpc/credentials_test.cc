@@ -145,6 +145,33 @@ TEST_F(CredentialsTest, MistakesInFlagsAreNamed) {
   EXPECT_NE(ChannelCredentials(flags).status().message().find("exclude each other"), std::string::npos);
 }
 
+TEST_F(CredentialsTest, AFileThatIsNotWhatItShouldBeIsNamed) {
+  const KeyPair ca = MakeCertificate(nullptr);
+  const CredentialFlags good = Issue("good", ca);
+  const CredentialFlags other = Issue("other", ca);
+  EXPECT_TRUE(ServerCredentials(good, "0.0.0.0:0").ok());
+  const std::string garbage = Write("garbage.pem", "-----BEGIN CERTIFICATE-----\nxxxx\n-----END CERTIFICATE-----\n");
+  CredentialFlags no_certificate = good;
+  no_certificate.tls_cert = garbage;
+  CredentialFlags no_key = good;
+  no_key.tls_key = garbage;
+  CredentialFlags no_ca = good;
+  no_ca.tls_ca = garbage;
+  for (const CredentialFlags& flags : {no_certificate, no_key, no_ca}) {
+    for (const absl::Status& status :
+         {ServerCredentials(flags, "0.0.0.0:0").status(), ChannelCredentials(flags).status()}) {
+      EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
+      EXPECT_NE(status.message().find(garbage), std::string::npos) << status;
+    }
+  }
+  CredentialFlags mixed = good;
+  mixed.tls_key = other.tls_key;
+  const absl::Status status = ServerCredentials(mixed, "0.0.0.0:0").status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
+  EXPECT_NE(status.message().find(other.tls_key), std::string::npos) << status;
+  EXPECT_NE(status.message().find(good.tls_cert), std::string::npos) << status;
+}
+
 TEST(StatusConversionTest, KeepsCodeAndMessage) {
   const absl::Status status = absl::DataLossError("shard 3");
   EXPECT_EQ(FromGrpc(ToGrpc(status)), status);

@@ -211,7 +211,9 @@ TEST_F(CheckpointTest, CommitsAgainUntilTheCoordinatorAnswers) {
   coordinator.Answer(absl::UnavailableError("down"));
   CheckpointWriter writer(&coordinator, WriterOptions());
   writer.Start(State(20), Tensors());
-  coordinator.AwaitCommitAttempts(2);
+  coordinator.AwaitCommitAttempts(1);
+  coordinator.Answer(absl::ResourceExhaustedError("no thread is left"));
+  coordinator.AwaitCommitAttempts(3);
   EXPECT_FALSE(writer.Idle());
   coordinator.Answer(absl::OkStatus());
   EXPECT_TRUE(writer.Wait().ok());

@@ -45,7 +45,7 @@ absl::StatusOr<Rendezvous> JoinRendezvous(Coordinator& coordinator, const std::s
     if (answer.status().code() == absl::StatusCode::kDeadlineExceeded) {
       return absl::UnavailableError(absl::StrCat("peer lost in rendezvous: ", answer.status().message()));
     }
-    if (answer.status().code() != absl::StatusCode::kUnavailable) return answer.status();
+    if (!IsTransient(answer.status())) return answer.status();
     absl::SleepFor(backoff.Next());
   }
 }
