@@ -102,11 +102,26 @@ void LogStart(const Assignment& assignment, const DatasetDescription& dataset, i
   if (dataset.validation_rows == 0) LogWarning("the dataset has no validation split: nothing is validated");
 }
 
+// What earlier generations have left. Where that fails the next generation tries again: no reason not to train.
+void RemoveLeftovers(const TrainerOptions& options, const std::string& job_directory) {
+  const int64_t generation = options.assignment.generation;
+  if (generation <= 1) return;
+  const auto remove = [&]() -> absl::Status {
+    RETURN_IF_ERROR(RemoveTemporaries(job_directory, generation));
+    ASSIGN_OR_RETURN(const std::vector<std::string> committed, options.coordinator->CommittedDirectories());
+    return RemoveUncommitted(job_directory, generation, committed);
+  };
+  if (const absl::Status removed = remove(); !removed.ok()) {
+    LogWarning(absl::StrCat("what earlier generations left in ", job_directory, " stays: ", removed.message()));
+  }
+}
+
 std::unique_ptr<CheckpointWriter> MakeCheckpointWriter(const TrainerOptions& options, const std::string& job_directory,
                                                        const DatasetDescription& dataset, model::MaskedLm& model,
                                                        ProgressReporter& reporter) {
   auto writer = std::make_unique<CheckpointWriter>(
       options.coordinator, CheckpointWriter::Options{.job_directory = job_directory,
+                                                     .generation = options.assignment.generation,
                                                      .config = model.config(),
                                                      .infos = model.parameters().infos(),
                                                      .tokenizer_files = dataset.tokenizer_files,
@@ -128,7 +143,7 @@ absl::Status Run(const TrainerOptions& options) {
   if (first_rank) {
     RETURN_IF_ERROR(MakeDirectories(job_directory));
     RETURN_IF_ERROR(SyncDirectory(options.checkpoint_root));
-    RETURN_IF_ERROR(RemoveTemporaries(job_directory));
+    RemoveLeftovers(options, job_directory);
   }
 
   ASSIGN_OR_RETURN(const std::unique_ptr<collective::Collective> group, JoinGroup(options));
