@@ -7,12 +7,14 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <filesystem>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -126,7 +128,11 @@ absl::Status Serve(const Flags& flags, absl::Duration grace, ShutdownSignal& shu
     if (threads == 0) threads = ThreadsPerSlot(cores, flags.cpu_slots);
     options.slots = CpuSlots(flags.cpu_slots, threads);
   } else {
-    ASSIGN_OR_RETURN(options.slots, CudaSlots());
+    const char* const visible = std::getenv("CUDA_VISIBLE_DEVICES");
+    ASSIGN_OR_RETURN(const std::vector<CudaDevice> devices,
+                     FindCudaDevices(visible == nullptr ? std::nullopt : std::optional<std::string>(visible)));
+    options.slots = CudaSlots(devices);
+    for (const CudaDevice& device : devices) options.trainer.devices.push_back(device.visible);
     if (threads == 0) threads = ThreadsPerSlot(cores, static_cast<int>(options.slots.size()));
   }
 
@@ -179,7 +185,8 @@ int Main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--node", flags.node, "Name of this node, unique in the cluster (default: the host name)");
   app.add_option("--cpu-slots", flags.cpu_slots,
-                 "Ranks to run at a time on the processors (default: none, one rank per NVIDIA device instead)")
+                 "Ranks to run at a time on the processors (default: none, one rank per NVIDIA device instead, of "
+                 "those in CUDA_VISIBLE_DEVICES where it is set)")
       ->check(CLI::Range(1, 1024));
   app.add_option("--threads-per-slot", flags.threads_per_slot, "Threads of each rank (default: cores / slots)")
       ->check(CLI::Range(1, 1024));
