@@ -50,6 +50,15 @@ TEST(TrainerCommandTest, ACudaRankSeesItsDeviceAlone) {
   EXPECT_THAT(options.environment, IsSupersetOf({"CUDA_VISIBLE_DEVICES=GPU-3f2a", "CUDA_DEVICE_ORDER=PCI_BUS_ID"}));
 }
 
+TEST(TrainerCommandTest, ADeterministicCudaRankHasDeterministicProducts) {
+  v1::Assignment assignment = MakeAssignment(v1::DEVICE_KIND_CUDA, 0);
+  EXPECT_THAT(TrainerCommand(kFlags, assignment, "/work/a.json").environment,
+              Not(Contains(StartsWith("CUBLAS_WORKSPACE_CONFIG="))));
+  assignment.mutable_spec()->set_deterministic(true);
+  EXPECT_THAT(TrainerCommand(kFlags, assignment, "/work/a.json").environment,
+              Contains("CUBLAS_WORKSPACE_CONFIG=:4096:8"));
+}
+
 TEST(TrainerCommandTest, ReplacesAVariableOfTheAgents) {
   ASSERT_EQ(setenv("OMP_NUM_THREADS", "77", 1), 0);
   const auto options = TrainerCommand(kFlags, MakeAssignment(v1::DEVICE_KIND_CPU, 0), "/work/a.json");

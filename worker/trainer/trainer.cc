@@ -1,5 +1,6 @@
 #include "worker/trainer/trainer.h"
 
+#include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <c10/util/Exception.h>
 
@@ -137,6 +138,10 @@ absl::Status Run(const TrainerOptions& options) {
   JobPlan plan = assignment.plan;
   const bool first_rank = assignment.rank == 0;
   if (options.threads > 0) at::set_num_threads(options.threads);
+  // Some sums on CUDA devices are in the order in which threads arrive, unless Torch is told otherwise.
+  if (assignment.cuda && plan.deterministic) {
+    at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
+  }
 
   // A checkpoint root that cannot be written is better known before the first step than after the last.
   const std::string job_directory = absl::StrCat(options.checkpoint_root, "/", assignment.job_id);
