@@ -23,6 +23,8 @@ namespace bert::collective {
 namespace {
 
 constexpr char kUniqueIdKey[] = "nccl-unique-id";
+// For what is still under way when an unbroken group ends. A peer that has failed does not come to it.
+constexpr absl::Duration kFinalizeTimeout = absl::Seconds(10);
 
 absl::Status FromCuda(cudaError_t error, absl::string_view what) {
   if (error == cudaSuccess) return absl::OkStatus();
@@ -48,6 +50,7 @@ class NcclCollective : public Collective {
   NcclCollective(const ConnectOptions& options) : options_(options) {}
 
   ~NcclCollective() override {
+    Finalize();
     Abort();
     if (done_ != nullptr) cudaEventDestroy(done_);
   }
@@ -111,6 +114,18 @@ class NcclCollective : public Collective {
   }
 
  private:
+  // An abort would drop what other ranks have not yet taken.
+  void Finalize() {
+    if (comm_ == nullptr || aborted_) return;
+    const absl::Time deadline = absl::Now() + kFinalizeTimeout;
+    ncclResult_t result = ncclCommFinalize(comm_);
+    while (result == ncclInProgress && absl::Now() < deadline) {
+      std::this_thread::yield();
+      if (ncclCommGetAsyncError(comm_, &result) != ncclSuccess) return;
+    }
+    if (result == ncclSuccess) ncclCommDestroy(std::exchange(comm_, nullptr));
+  }
+
   void AbortCommunicator() {
     if (comm_ != nullptr) ncclCommAbort(std::exchange(comm_, nullptr));
   }
