@@ -116,6 +116,23 @@ class CommandLineTest(cluster.ClusterTest):
         self.assertNotEqual(code, 0)
         self.assert_one_clear_error(err, "--insecure", "0.0.0.0")
 
+    def test_an_address_that_no_other_machine_reaches(self):
+        coordinator = "192.0.2.1:7400"
+        worker = ["bert-worker", "--cpu-slots", 1, "--work-dir", self.directory, "--checkpoint-root", self.directory]
+        loader = ["bert-dataloader", "--listen", "127.0.0.1:0", "--http", "", "--data-root", self.directory]
+        for (binary, *flags), said in (
+            (worker, "--address 127.0.0.1"),
+            ([*worker, "--address", "localhost"], "--address localhost"),
+            (loader, "--advertise"),
+            ([*loader, "--advertise", "localhost:7410"], "--advertise localhost:7410"),
+        ):
+            with self.subTest(binary, said=said):
+                code, _, err = cluster.run(
+                    [cluster.BINARIES / binary, *flags, "--coordinator", coordinator, "--insecure"]
+                )
+                self.assertEqual(code, 2, err)
+                self.assert_one_clear_error(err, said, coordinator)
+
     def start_cluster_without_workers(self):
         c = self.make_cluster()
         c.start_coordinator()

@@ -106,12 +106,23 @@ absl::Status LockWorkDir(const std::string& work_dir) {
       absl::StrCat("another bert-worker uses ", work_dir, "; end it, or give this one its own --work-dir"));
 }
 
+// Rank 0 hands its address out, and trainers of other nodes would wait at their own machine until the collective's
+// timeout, and blame a peer.
+absl::Status CheckReachable(const Flags& flags) {
+  ASSIGN_OR_RETURN(const HostPort coordinator, ParseHostPort(flags.coordinator));
+  if (IsLoopback(coordinator.host) || !IsLoopback(flags.address)) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("--address ", flags.address, " is this machine alone, but the coordinator ", flags.coordinator,
+                   " is not at a loopback address: give the address at which other nodes reach this one"));
+}
+
 absl::Status WriteReadyFile(const std::string& path, const std::string& node, const std::string& http) {
   const nlohmann::json content = {{"node", node}, {"http", http}, {"pid", getpid()}};
   return WriteFileDurably(path, content.dump() + "\n");
 }
 
 absl::Status Serve(const Flags& flags, absl::Duration grace, ShutdownSignal& shutdown) {
+  RETURN_IF_ERROR(CheckReachable(flags));
   Clock& clock = RealClock();
   NodeAgent::Options options;
   options.node = flags.node.empty() ? HostName() : flags.node;
@@ -194,7 +205,9 @@ int Main(int argc, char** argv) {
   app.add_option("--checkpoint-root", flags.checkpoint_root,
                  "Directory for checkpoints; the same on every node, shared where there are several")
       ->required();
-  app.add_option("--address", flags.address, "Host or address at which other nodes' trainers reach this one's")
+  app.add_option("--address", flags.address,
+                 "Host or address at which other nodes' trainers reach this one's; needed where the coordinator is not "
+                 "on this machine")
       ->capture_default_str();
   app.add_option("--http", flags.http, "host:port for /metrics, /healthz and /readyz (default: none)");
   app.add_option("--trainer", flags.trainer, "Path of bert-trainer (default: beside this program)");
