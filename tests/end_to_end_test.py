@@ -38,7 +38,10 @@ class EndToEndTest(cluster.ClusterTest):
         self.assertLess(validations[-1]["loss"], validations[0]["loss"])
 
         checkpoints = c.checkpoints(job)
-        self.assertEqual([int(x["step"]) for x in checkpoints], [STEPS, STEPS - 50, STEPS - 100])
+        # One that is due while the last one is still being written is taken later, at whatever step that is.
+        kept = [int(x["step"]) for x in checkpoints]
+        self.assertEqual((len(kept), kept[0]), (3, STEPS))
+        self.assertTrue(kept[0] > kept[1] > kept[2], kept)
         for checkpoint in checkpoints:
             self.assertTrue(os.path.isfile(checkpoint["directory"] + "/model.safetensors"))
         # Retention has deleted the others, and the second generation what nobody committed.
