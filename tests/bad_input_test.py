@@ -24,6 +24,18 @@ def flip_byte(path, position=None):
     path.write_bytes(content)
 
 
+class Xxh128(ctypes.Structure):
+    _fields_ = [("low", ctypes.c_uint64), ("high", ctypes.c_uint64)]
+
+
+def xxh128(content):
+    """The digest of `content` as manifests write it, by the library itself."""
+    function = ctypes.CDLL("libxxhash.so.0").XXH3_128bits
+    function.restype, function.argtypes = Xxh128, [ctypes.c_char_p, ctypes.c_size_t]
+    result = function(content, len(content))
+    return f"xxh128:{result.high:016x}{result.low:016x}"
+
+
 class CommandLineTest(cluster.ClusterTest):
     """What is refused before anything runs."""
 
@@ -146,6 +158,23 @@ class CommandLineTest(cluster.ClusterTest):
         self.assertEqual(code, 1, err)
         self.assert_one_clear_error(err, str(garbage), "no certificate in PEM")
 
+    def test_an_address_that_no_other_machine_reaches(self):
+        coordinator = "192.0.2.1:7400"
+        worker = ["bert-worker", "--cpu-slots", 1, "--work-dir", self.directory, "--checkpoint-root", self.directory]
+        loader = ["bert-dataloader", "--listen", "127.0.0.1:0", "--http", "", "--data-root", self.directory]
+        for (binary, *flags), said in (
+            (worker, "--address 127.0.0.1"),
+            ([*worker, "--address", "localhost"], "--address localhost"),
+            (loader, "--advertise"),
+            ([*loader, "--advertise", "localhost:7410"], "--advertise localhost:7410"),
+        ):
+            with self.subTest(binary, said=said):
+                code, _, err = cluster.run(
+                    [cluster.BINARIES / binary, *flags, "--coordinator", coordinator, "--insecure"]
+                )
+                self.assertEqual(code, 2, err)
+                self.assert_one_clear_error(err, said, coordinator)
+
     def start_cluster_without_workers(self):
         c = self.make_cluster()
         c.start_coordinator()
@@ -249,33 +278,38 @@ class CheckpointTest(cluster.ClusterTest):
             c.wait_for_step(job, c.last_step(job) + 1)
             self.assertEqual(int(c.job(job)["generation"]), 1)
             for checkpoint in kept:
-                self.assertTrue(self._is_whole(cluster.Path(checkpoint["directory"])))
+                self.assert_whole(checkpoint)
         # With room again, the next one is saved.
         c.wait_for_checkpoint(job, int(kept[0]["step"]) + 1)
         c.ctl("cancel", job)
         c.wait_for_state(job, "CANCELLED")
-        newest = cluster.Path(c.checkpoints(job)[0]["directory"])
-        self.assertTrue(self._is_whole(newest))
-        # Nothing half-written is left behind.
-        names = sorted(path.name for path in newest.parent.iterdir())
-        self.assertEqual(names, sorted(cluster.Path(x["directory"]).name for x in c.checkpoints(job)))
+        committed = c.checkpoints(job)
+        for checkpoint in committed:
+            self.assert_whole(checkpoint)
+        # Nothing half-written and nothing that was not committed is left behind.
+        names = sorted(path.name for path in (root / job).iterdir())
+        self.assertEqual(names, sorted(cluster.Path(x["directory"]).name for x in committed))
 
-    def _is_whole(self, directory):
-        """Every file has the size and digest of the manifest."""
-        for entry in json.loads((directory / "manifest.json").read_text())["files"]:
-            if (directory / entry["name"]).stat().st_size != entry["bytes"]:
-                return False
-        return cluster.run([cluster.BINARIES / "bert-model", "inspect", directory])[0] == 0
+    def assert_whole(self, checkpoint):
+        """The manifest is the committed one, and every file has its size and digest."""
+        directory = cluster.Path(checkpoint["directory"])
+        manifest = (directory / "manifest.json").read_bytes()
+        self.assertEqual(xxh128(manifest), checkpoint["digest"], directory)
+        for entry in json.loads(manifest)["files"]:
+            content = (directory / entry["name"]).read_bytes()
+            self.assertEqual((len(content), xxh128(content)), (entry["bytes"], entry["digest"]), directory)
 
     def _mount_small_disk(self, path):
         """Whether a small tmpfs could be mounted there; only root can. It is gone with the processes of this test."""
         unshare = ctypes.CDLL(None).unshare
         if os.environ.get("BERT_TEST_WITHOUT_MOUNT") or unshare(CLONE_NEWNS) != 0:
             return False
-        subprocess.run(["mount", "--make-rprivate", "/"], check=True)
-        mount = ["mount", "-t", "tmpfs", "-o", f"size={TMPFS_BYTES}", "bert-test", path]
-        if subprocess.run(mount, stderr=subprocess.DEVNULL, check=False).returncode != 0:
-            return False
+        for mount in (
+            ["mount", "--make-rprivate", "/"],
+            ["mount", "-t", "tmpfs", "-o", f"size={TMPFS_BYTES}", "bert-test", path],
+        ):
+            if subprocess.run(mount, stderr=subprocess.DEVNULL, check=False).returncode != 0:
+                return False
         self.addCleanup(subprocess.run, ["umount", "--lazy", path], check=True)
         return True
 

@@ -81,6 +81,8 @@ class Coordinator {
   virtual absl::StatusOr<ProgressAnswer> ReportProgress(const ProgressReport& report) = 0;
   // Answers with the directories that retention has dropped.
   virtual absl::StatusOr<std::vector<std::string>> CommitCheckpoint(const CheckpointCommit& commit) = 0;
+  // The directories of all of the job's committed checkpoints; the assignment may name the newest only.
+  virtual absl::StatusOr<std::vector<std::string>> CommittedDirectories() = 0;
 };
 
 // Whether the same call may succeed later.
