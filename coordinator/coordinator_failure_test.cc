@@ -132,6 +132,27 @@ TEST_F(CoordinatorTest, OneHeartbeatWithBothNamesTheKilledRank) {
   EXPECT_THAT(Get(job).root_cause().cause(), HasSubstr("rank 1 on node a was killed"));
 }
 
+TEST_F(CoordinatorTest, AnAgentThatIsToldToStopIsNoFailureOfItsJobs) {
+  Pair pair = RunningPair();
+  for (int i = 0; i < 10; ++i) {
+    const int64_t generation = Get(pair.job).generation();
+    // As an agent does on SIGTERM, with ranks that still run, and one that starts after it.
+    ASSERT_TRUE(rig_.coordinator->RegisterNode(RegisterRequest("b", absl::StrCat("b", i + 1), 0)).ok());
+    EXPECT_EQ(StateOf(pair.job), v1::JOB_STATE_PENDING);
+    EXPECT_THAT(Get(pair.job).reason(), Not(HasSubstr("failed")));
+    EXPECT_FALSE(Get(pair.job).has_root_cause());
+    pair.a.Exit(0, 143);
+    BeatLoader();
+    pair.a.Run();
+    Agent next(&rig_, "b", 1, absl::StrCat(i + 2));
+    rig_.Pass(absl::Seconds(2));
+    BeatLoader();
+    pair.a.Run();
+    ASSERT_EQ(StateOf(pair.job), v1::JOB_STATE_STARTING);
+    ASSERT_EQ(Get(pair.job).generation(), generation + 1);
+  }
+}
+
 TEST_F(CoordinatorTest, ALeaseRunsOut) {
   Pair pair = RunningPair();
   for (int i = 0; i < 4; ++i) {
