@@ -6,13 +6,15 @@
 
 The first form makes random Unicode, real text with mutations, and words joined by what vanishes, reorders or separates,
 and compares every choice of lowercasing, accent stripping and ideograph handling, with special tokens in the text as
-tokens and as text. The vocabulary holds every character that can occur, so that no word hides behind [UNK]. A failure
-prints the seed, the options and the string. The second form compares whole texts, document by document.
+tokens and as text, and pairs of strings with the special tokens and types that a model is given. The vocabulary holds
+every character that can occur, so that no word hides behind [UNK]. A failure prints the seed, the options and the
+string. The second form compares whole texts, document by document.
 """
 
 import argparse
 import itertools
 import json
+import math
 import os
 import random
 import subprocess
@@ -28,6 +30,7 @@ try:
     from tokenizers.models import WordPiece
     from tokenizers.normalizers import BertNormalizer
     from tokenizers.pre_tokenizers import BertPreTokenizer
+    from tokenizers.processors import TemplateProcessing
     from tokenizer_parity_test import SENTENCES, SPECIAL, TRAPS, docstrings
 except ImportError as error:
     sys.exit(f"tokenizer_fuzz_test: {error}; scripts/setup.sh --full installs what the parity tests need")
@@ -54,10 +57,11 @@ SEPARATORS = [
 ]  # fmt: skip
 WORDS = [
     *SPECIAL, "[MASK", "MASK]", "[mask]", "[[MASK]]", "[ MASK ]", "##ing", "ing", "##s", "\u03a3", "\u039f\u03a3",
-    "\u03a3\u03a3", "\u0130", "i\u0307", "I\u0307", "\u00df", "\u1e9e", "\ufb01", "\u01c5", "\u00e9", "e\u0301", "\u1ea5",
-    "\u1e9b\u0323", "\u0958", "\u2126", "\u212b", "\u212a", "\uac00", "\uac01", "\ud7a3", "\u1100\u1161\u11a8", "\u4e2d",
-    "\u6587", "\uf900", "\ufa0e", "\ufaff", "\U00020000", "\U0002b81f", "\U0002b820", "\U0002b91f", "\U0002b920",
-    "\U0002f800", "\u3042", "\u304b\u3099", "\u304c", "\uff76\uff9e", "\u0e01\u0e33", "\u0ccb", "\u1b06",
+    "\u03a3\u03a3", "\u0130", "i\u0307", "I\u0307", "\u00df", "\u1e9e", "\ufb01", "\u01c5", "\u00e9", "e\u0301",
+    "\u1ea5", "\u1e9b\u0323", "\u0958", "\u2126", "\u212b", "\u212a", "\uac00", "\uac01", "\ud7a3",
+    "\u1100\u1161\u11a8", "\u4e2d", "\u6587", "\uf900", "\ufa0e", "\ufaff", "\U00020000",
+    "\U0002b81f", "\U0002b820", "\U0002b91f", "\U0002b920", "\U0002f800", "\u3042", "\u304b\u3099", "\u304c",
+    "\uff76\uff9e", "\u0e01\u0e33", "\u0ccb", "\u1b06",
     "\U0001d15e", "\U0001f44d\U0001f3fd", "\U00011938", "\U0001109a", "\u1c89", "\ua7dc", "\U00010d50", "\U00016ea0",
 ]  # fmt: skip
 
@@ -143,25 +147,30 @@ def hugging_face(vocab):
     tokenizer = Tokenizer(WordPiece(vocab, unk_token="[UNK]", max_input_chars_per_word=100))
     tokenizer.pre_tokenizer = BertPreTokenizer()
     tokenizer.add_special_tokens(SPECIAL)
+    tokenizer.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", vocab["[CLS]"]), ("[SEP]", vocab["[SEP]"])],
+    )
     return tokenizer
 
 
 class Ours:
     """Our tokenizer in a process of its own."""
 
-    def __init__(self, tool, directory, split_special):
-        flags = ["--split-special-tokens"] if split_special else []
+    def __init__(self, tool, directory, *flags):
         command = [tool, "--tokenizer", directory, *flags]
+        self.pairs = "--pairs" in flags
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def encode(self, strings):
-        """(tokens of each string, an array of id, begin, end of every token)"""
+        """(how many tokens each has, an array of id, begin, end and type of every token)"""
         encoded = [text.encode() for text in strings]
         numbers = numpy.array([len(strings), *map(len, encoded)], dtype=numpy.uint32)
         self.process.stdin.write(numbers.tobytes() + b"".join(encoded))
         self.process.stdin.flush()
-        counts = self.numbers(len(strings))
-        return counts, self.numbers(3 * int(counts.sum())).reshape(-1, 3)
+        counts = self.numbers(len(strings) // (2 if self.pairs else 1))
+        return counts, self.numbers(4 * int(counts.sum())).reshape(-1, 4)
 
     def numbers(self, count):
         content = self.process.stdout.read(4 * count)
@@ -175,15 +184,20 @@ class Ours:
             sys.exit(f"encode_strings ended with exit code {self.process.returncode}")
 
 
-def theirs(tokenizer, strings):
-    encodings = tokenizer.encode_batch(strings, add_special_tokens=False)
+def theirs(tokenizer, strings, pairs):
+    """As Ours.encode."""
+    inputs = list(zip(strings[::2], strings[1::2], strict=True)) if pairs else strings
+    encodings = tokenizer.encode_batch(inputs, add_special_tokens=pairs)
     ids = [encoding.ids for encoding in encodings]
     counts = numpy.fromiter(map(len, ids), dtype=numpy.uint32, count=len(ids))
     flat = itertools.chain.from_iterable
-    tokens = numpy.empty((int(counts.sum()), 3), dtype=numpy.uint32)
+    tokens = numpy.zeros((int(counts.sum()), 4), dtype=numpy.uint32)
     tokens[:, 0] = numpy.fromiter(flat(ids), dtype=numpy.uint32, count=len(tokens))
     spans = flat(flat(encoding.offsets for encoding in encodings))
-    tokens[:, 1:] = numpy.fromiter(spans, dtype=numpy.uint32, count=2 * len(tokens)).reshape(-1, 2)
+    tokens[:, 1:3] = numpy.fromiter(spans, dtype=numpy.uint32, count=2 * len(tokens)).reshape(-1, 2)
+    if pairs:
+        types = flat(encoding.type_ids for encoding in encodings)
+        tokens[:, 3] = numpy.fromiter(types, dtype=numpy.uint32, count=len(tokens))
     return counts, tokens
 
 
@@ -195,14 +209,16 @@ class Comparison:
 
     def compare(self, what, strings, ours, oracle):
         our_counts, our_tokens = ours.encode(strings)
-        counts, tokens = theirs(oracle, strings)
+        counts, tokens = theirs(oracle, strings, ours.pairs)
         self.strings += len(strings)
         self.tokens += len(tokens)
         if numpy.array_equal(our_counts, counts) and numpy.array_equal(our_tokens, tokens):
             return
         our_ends, ends = our_counts.cumsum(), counts.cumsum()
+        if ours.pairs:
+            strings = list(zip(strings[::2], strings[1::2]))
         # Short strings first: they are the easiest to understand.
-        for i in sorted(range(len(strings)), key=lambda number: len(strings[number])):
+        for i in sorted(range(len(strings)), key=lambda number: sum(map(len, strings[number]))):
             got = our_tokens[our_ends[i] - our_counts[i] : our_ends[i]].tolist()
             want = tokens[ends[i] - counts[i] : ends[i]].tolist()
             if got == want:
@@ -210,9 +226,9 @@ class Comparison:
             self.faults += 1
             if self.faults <= FAULTS_SHOWN:
                 same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(got, want)))
-                print(f"{what}\n  string {ascii(strings[i])}\n  token {same} and on, with offsets:", flush=True)
+                print(f"{what}\n  string {ascii(strings[i])}\n  token {same} and on, with offset and type:", flush=True)
                 for name, side in (("ours", got), ("HF", want)):
-                    shown = [f"{ascii(oracle.id_to_token(n))} {a}:{b}" for n, a, b in side[same : same + 6]]
+                    shown = [f"{ascii(oracle.id_to_token(n))} {a}:{b} {t}" for n, a, b, t in side[same : same + 6]]
                     print(f"    {name:4}  {', '.join(shown)}", flush=True)
 
 
@@ -235,18 +251,21 @@ def fuzz(comparison, tool, directory, strings_total, seed):
             clean_text=True, handle_chinese_chars=chinese, strip_accents=strip, lowercase=lowercase
         )
         oracle.encode_special_tokens = split_special
-        ours = Ours(tool, folder, split_special)
-        comparison.compare(what, TRAPS, ours, oracle)
-        left = strings_total // len(combinations)
-        while left > 0:
-            comparison.compare(what, strings.batch(min(left, BATCH)), ours, oracle)
-            left -= BATCH
-        ours.close()
+        flags = ["--split-special-tokens"] if split_special else []
+        # A fifth of all in pairs.
+        for pairs, share in ((False, 0.8), (True, 0.2)):
+            ours = Ours(tool, folder, *flags, *(["--pairs"] if pairs else []))
+            comparison.compare(what, [*TRAPS, ""] if len(TRAPS) % 2 else TRAPS, ours, oracle)
+            left = math.ceil(strings_total * share / len(combinations) / 2) * 2
+            while left > 0:
+                comparison.compare(what, strings.batch(min(left, BATCH)), ours, oracle)
+                left -= BATCH
+            ours.close()
 
 
 def compare_corpus(comparison, tool, tokenizer, files):
     oracle = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
-    ours = Ours(tool, tokenizer, split_special=False)
+    ours = Ours(tool, tokenizer)
     for file in files:
         documents = [text for text in file.read_text(encoding="utf-8").split("\n\n") if text]
         for start in range(0, len(documents), BATCH):
@@ -260,8 +279,10 @@ def main():
     parser.add_argument("--strings", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=20)
     parser.add_argument("--tokenizer", type=Path, help="with --corpus: a directory with vocab.txt and tokenizer.json")
-    parser.add_argument("--corpus", type=Path, nargs="+")
+    parser.add_argument("--corpus", type=Path, nargs="+", help="UTF-8 text, a blank line between documents")
     arguments = parser.parse_args()
+    if bool(arguments.corpus) != bool(arguments.tokenizer):
+        parser.error("--corpus and --tokenizer go together")
     tool = arguments.tool.resolve()
     comparison = Comparison()
     start = time.monotonic()
@@ -271,8 +292,8 @@ def main():
         with tempfile.TemporaryDirectory() as name:
             fuzz(comparison, tool, Path(name), arguments.strings, arguments.seed)
     print(
-        f"{comparison.strings} strings, {comparison.tokens} tokens with offsets, {comparison.faults} differences, "
-        f"seed {arguments.seed}, {time.monotonic() - start:.0f} s"
+        f"{comparison.strings} strings, {comparison.tokens} tokens with offsets, {comparison.faults} differences"
+        f"{'' if arguments.corpus else f', seed {arguments.seed}'}, {time.monotonic() - start:.0f} s"
     )
     sys.exit(1 if comparison.faults else 0)
 
