@@ -26,6 +26,20 @@ namespace {
 
 constexpr int kWarningsMax = 10;
 
+constexpr ProgressUnit kTokens = {.name = "tokens", .size = 1, .digits = 0};
+
+constexpr std::pair<std::string_view, text::VocabularyKind> kKinds[] = {
+    {"wordpiece", text::VocabularyKind::kWordPiece},
+    {"wordpiece-score", text::VocabularyKind::kWordPieceByScore},
+};
+
+absl::StatusOr<text::VocabularyKind> ParseKind(std::string_view type) {
+  for (const auto& [name, kind] : kKinds) {
+    if (name == type) return kind;
+  }
+  return absl::InvalidArgumentError(absl::StrCat("--type '", std::string(type), "' is not known"));
+}
+
 // Logs the first few documents that are left out; a corpus in another encoding has one on every line.
 class LeftOutLog {
  public:
@@ -67,31 +81,42 @@ std::string LeftOutText(const corpus::BuildReport& report) {
 
 absl::Status TrainTokenizer(const TrainTokenizerFlags& flags, const Terminal& terminal) {
   const absl::Duration start = terminal.clock.Monotonic();
+  ASSIGN_OR_RETURN(const text::VocabularyKind kind, ParseKind(flags.type));
   ASSIGN_OR_RETURN(std::vector<corpus::TextFile> files, corpus::ListTextFiles(flags.inputs));
   int64_t bytes_total = 0;
   for (const corpus::TextFile& file : files) bytes_total += file.bytes;
   LeftOutLog left_out;
   corpus::TextReader reader(std::move(files),
                             {.strict = flags.strict, .report = [&](const std::string& line) { left_out.Add(line); }});
-  text::VocabularyTrainer trainer({.vocab_size = flags.vocab_size,
+  std::optional<ProgressLine> merging;
+  text::VocabularyTrainer trainer({.kind = kind,
+                                   .vocab_size = flags.vocab_size,
                                    .min_frequency = flags.min_frequency,
                                    .alphabet_limit = flags.alphabet_limit,
-                                   .normalizer = {.lowercase = !flags.cased}});
+                                   .normalizer = {.lowercase = !flags.cased},
+                                   .threads = flags.threads,
+                                   .progress = [&](size_t tokens) {
+                                     merging->Update(static_cast<int64_t>(tokens),
+                                                     static_cast<int64_t>(flags.vocab_size));
+                                   }});
   {
     ProgressLine progress("counting words", terminal.err, terminal.err_is_terminal, terminal.clock);
     while (true) {
-      ASSIGN_OR_RETURN(const std::optional<std::string> document, reader.Next());
+      ASSIGN_OR_RETURN(std::optional<std::string> document, reader.Next());
       if (!document) break;
-      trainer.AddText(*document);
+      trainer.AddText(*std::move(document));
       progress.Update(reader.bytes_read(), bytes_total);
     }
   }
-  ASSIGN_OR_RETURN(text::Vocabulary vocabulary, trainer.Train());
-  const size_t size = vocabulary.size();
+  merging.emplace("merging pairs", terminal.err, terminal.err_is_terminal, terminal.clock, kTokens);
+  ASSIGN_OR_RETURN(text::TrainedVocabulary trained, trainer.Train());
+  merging.reset();
+  const size_t size = trained.tokens.size();
   if (size < flags.vocab_size) {
     spdlog::warn("the text gives {} tokens only: no further pair occurs {} times vocab_size={}", size,
                  flags.min_frequency, flags.vocab_size);
   }
+  ASSIGN_OR_RETURN(text::Vocabulary vocabulary, text::Vocabulary::FromTokens(std::move(trained.tokens)));
   const text::WordPieceTokenizer tokenizer(std::move(vocabulary), {.lowercase = !flags.cased});
   RETURN_IF_ERROR(CheckTokenizerOutput(flags, tokenizer));
   RETURN_IF_ERROR(text::WriteTokenizerFiles(tokenizer, flags.output));

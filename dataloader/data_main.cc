@@ -85,6 +85,11 @@ CLI::App* AddTrainTokenizer(CLI::App& app, TrainTokenizerFlags& flags) {
   CLI::App* command = app.add_subcommand("train-tokenizer", "Learn a WordPiece vocabulary from text");
   command->footer(kTrainExamples);
   command->add_option("--input", flags.inputs, "Text files, or directories of *.txt")->required();
+  command
+      ->add_option("--type", flags.type,
+                   "wordpiece: merges the most frequent pair; wordpiece-score: the one most frequent for its parts")
+      ->check(CLI::IsMember({"wordpiece", "wordpiece-score"}))
+      ->capture_default_str();
   command->add_option("--vocab-size", flags.vocab_size, "Tokens, special ones included")
       ->check(CLI::Range(1, 10'000'000))
       ->capture_default_str();
@@ -94,6 +99,9 @@ CLI::App* AddTrainTokenizer(CLI::App& app, TrainTokenizerFlags& flags) {
       ->capture_default_str();
   command->add_option("--alphabet-limit", flags.alphabet_limit, "Characters kept, the most frequent first")
       ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command->add_option("--threads", flags.threads, "Documents read into words at once; no effect on the result")
+      ->check(CLI::Range(1, 1024))
       ->capture_default_str();
   command->add_flag("--strict", flags.strict, "Stop at text that is not UTF-8 instead of leaving its document out");
   command->add_flag("--force", flags.force, "Replace another tokenizer at --output");
@@ -167,6 +175,7 @@ CLI::App* AddTokenize(CLI::App& app, TokenizeFlags& flags) {
 int Run(int argc, char** argv) {
   Flags flags;
   flags.build.threads = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+  flags.train.threads = flags.build.threads;
   CLI::App app("Makes vocabularies and datasets out of text, and looks at them.", "bert-data");
   app.footer(kExamples);
   app.set_version_flag("--version", std::string(kVersion));
