@@ -15,7 +15,7 @@
 #include "dataloader/text/pretokenizer.h"
 #include "dataloader/text/unicode.h"
 #include "dataloader/text/vocabulary.h"
-#include "dataloader/text/wordpiece.h"
+#include "dataloader/text/word_scanner.h"
 
 namespace bert::text {
 namespace {
@@ -32,6 +32,16 @@ WordCounter::Splitter SplitterOf(const VocabularyTrainerOptions& options) {
       // As the tokenizer does it, so that a document's first word is like any other.
       if (!text.starts_with(' ')) text = scratch->assign(" ").append(text);
       ForEachByteLevelPiece(text, word);
+    };
+  }
+  if (IsWordPiece(options.kind)) {
+    return [normalizer = BertNormalizer(options.normalizer)](std::string_view text, std::string*,
+                                                             absl::FunctionRef<void(std::string_view)> word) {
+      WordScanner<false> scanner(normalizer);
+      // The tokenizer makes those that are too long [UNK], whatever the vocabulary is.
+      scanner.Scan(text, [&](const ScannedWord& scanned) {
+        if (!scanned.too_long) word(scanned.text);
+      });
     };
   }
   return [normalizer = BertNormalizer(options.normalizer)](std::string_view text, std::string* scratch,
@@ -164,7 +174,6 @@ class Learner {
   // WordPiece makes one token of a word with an unknown character.
   bool IsLearnedFrom(std::string_view word) const {
     if (!IsWordPiece(options_.kind)) return true;
-    if (word.size() > kWordCodePointsMax && CountCodePoints(word) > kWordCodePointsMax) return false;
     bool known = true;
     ForEachCharacter(word, [&](std::string_view character) { known = known && characters_.contains(character); });
     return known;

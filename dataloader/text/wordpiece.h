@@ -11,11 +11,9 @@
 #include "absl/types/span.h"
 #include "dataloader/text/normalizer.h"
 #include "dataloader/text/vocabulary.h"
+#include "dataloader/text/word_scanner.h"
 
 namespace bert::text {
-
-// A longer word is [UNK] at once. Counted in code points of the normalised word.
-inline constexpr size_t kWordCodePointsMax = 100;
 
 // What a special token's name written in the text is, such as "[MASK]".
 enum class SpecialTokenText {
@@ -38,17 +36,32 @@ class WordPieceTokenizer {
   void Encode(std::string_view text, std::vector<uint32_t>* ids,
               SpecialTokenText special = SpecialTokenText::kIsToken) const;
 
+  // As Encode; `*spans` also gets what of `text` each of the ids stands for, in bytes. A special token's span is its
+  // name's, an [UNK]'s the whole word's. Accents and other characters that normalisation leaves out belong to no token
+  // unless they are inside of one.
+  void EncodeWithOffsets(std::string_view text, std::vector<uint32_t>* ids, std::vector<ByteSpan>* spans,
+                         SpecialTokenText special = SpecialTokenText::kIsToken) const;
+
   // The text, as far as ids still tell: pieces joined, a space between words, none before closing punctuation, and
   // English contractions closed up, as Hugging Face's WordPiece decoder does it. Every id must be in the vocabulary.
   std::string Decode(absl::Span<const uint32_t> ids, bool skip_special_tokens = true) const;
 
  private:
-  void EncodePlain(std::string_view text, std::string* scratch, std::vector<uint32_t>* ids) const;
-  void EncodeWord(std::string_view word, std::vector<uint32_t>* ids) const;
+  template <bool kSpans>
+  void EncodeAll(std::string_view text, SpecialTokenText special, std::vector<uint32_t>* ids,
+                 std::vector<ByteSpan>* spans) const;
+  // The word's spans are relative to `offset`.
+  template <bool kSpans>
+  void EncodeWord(const ScannedWord& word, size_t offset, std::vector<uint32_t>* ids,
+                  std::vector<ByteSpan>* spans) const;
 
   BertNormalizer normalizer_;
   Vocabulary vocabulary_;
 };
+
+// `spans` of well-formed `text` counted in code points, as Hugging Face's offsets are. Neither begins nor ends may
+// decrease from one to the next; EncodeWithOffsets' do not.
+std::vector<ByteSpan> CodePointSpans(std::string_view text, absl::Span<const ByteSpan> spans);
 
 }  // namespace bert::text
 
