@@ -72,8 +72,8 @@ class VocabularyTrainer {
   // the alphabet.
   absl::StatusOr<TrainedVocabulary> Train();
 
-  // After Train: how many there were, every occurrence counted, and different ones; for WordPiece without those that are
-  // too long for its tokenizer.
+  // After Train: how many there were, every occurrence counted, and different ones; for WordPiece without those that
+  // are too long for its tokenizer.
   uint64_t words() const { return counter_.words(); }
   size_t distinct_words() const { return distinct_words_; }
 
