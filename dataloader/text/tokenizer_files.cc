@@ -13,7 +13,6 @@
 #include "dataloader/text/pipeline_tokenizer.h"
 #include "dataloader/text/tokenizer_json_reader.h"
 #include "dataloader/text/tokenizer_json_writer.h"
-#include "dataloader/text/wordpiece.h"
 
 namespace bert::text {
 namespace {
@@ -117,6 +116,16 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::string& dire
   absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = ParseTokenizerJson(*content);
   if (!tokenizer.ok()) return Annotate(tokenizer.status(), path);
   return tokenizer;
+}
+
+absl::StatusOr<std::unique_ptr<WordPieceTokenizer>> LoadWordPieceTokenizer(const std::string& directory) {
+  ASSIGN_OR_RETURN(std::unique_ptr<Tokenizer> tokenizer, LoadTokenizer(directory));
+  auto* wordpiece = dynamic_cast<WordPieceTokenizer*>(tokenizer.get());
+  if (wordpiece == nullptr) {
+    return absl::InvalidArgumentError(absl::StrCat(directory, ": not one of BERT's own WordPiece tokenizers"));
+  }
+  tokenizer.release();
+  return std::unique_ptr<WordPieceTokenizer>(wordpiece);
 }
 
 }  // namespace bert::text

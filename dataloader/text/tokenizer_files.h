@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "dataloader/text/tokenizer.h"
+#include "dataloader/text/wordpiece.h"
 
 namespace bert::text {
 
@@ -23,6 +24,8 @@ absl::Status WriteTokenizerFiles(const Tokenizer& tokenizer, const std::string& 
 // Reads tokenizer.json; where there is none, vocab.txt with the options from tokenizer_config.json, a WordPiece
 // tokenizer. NOT_FOUND names the missing file; INVALID_ARGUMENT the file and what is wrong with it.
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::string& directory);
+// As above, for what only this kind does. INVALID_ARGUMENT: it is another, or has options that are not BERT's own.
+absl::StatusOr<std::unique_ptr<WordPieceTokenizer>> LoadWordPieceTokenizer(const std::string& directory);
 
 }  // namespace bert::text
 

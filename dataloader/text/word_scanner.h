@@ -30,7 +30,7 @@ struct ScannedWord {
   const ByteSpan* sources = nullptr;
 };
 
-// What the normaliser and the pre-tokeniser make of a byte below U+0080; other bytes are kNone.
+// What the normaliser and the pre-tokeniser make of the bytes below 0x80.
 struct AsciiTable {
   // The byte that a letter or digit becomes; 0 for all others.
   std::array<char, 256> letters{};

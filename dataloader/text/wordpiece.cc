@@ -1,5 +1,6 @@
 #include "dataloader/text/wordpiece.h"
 
+#include <optional>
 #include <utility>
 
 #include "dataloader/text/token_joining.h"
@@ -79,6 +80,25 @@ void WordPieceTokenizer::EncodeWord(const ScannedWord& word, size_t offset, std:
   ids->push_back(vocabulary_.special().unk);
 }
 
+ModelInput WordPieceTokenizer::EncodeForModel(std::string_view first, std::optional<std::string_view> second,
+                                              SpecialTokenText special) const {
+  ModelInput input;
+  const auto add_special = [&](uint32_t id) {
+    input.ids.push_back(id);
+    input.spans.push_back({});
+  };
+  add_special(vocabulary_.special().cls);
+  EncodeWithOffsets(first, &input.ids, &input.spans, special);
+  add_special(vocabulary_.special().sep);
+  input.type_ids.resize(input.ids.size(), 0);
+  if (second) {
+    EncodeWithOffsets(*second, &input.ids, &input.spans, special);
+    add_special(vocabulary_.special().sep);
+    input.type_ids.resize(input.ids.size(), 1);
+  }
+  return input;
+}
+
 std::string WordPieceTokenizer::Decode(absl::Span<const uint32_t> ids, bool skip_special_tokens) const {
   std::vector<std::string_view> tokens;
   for (const uint32_t id : ids) {
@@ -88,13 +108,14 @@ std::string WordPieceTokenizer::Decode(absl::Span<const uint32_t> ids, bool skip
 }
 
 std::vector<ByteSpan> CodePointSpans(std::string_view text, absl::Span<const ByteSpan> spans) {
-  // Counts code points up to byte positions that never decrease.
+  // Counts code points up to byte positions, on from the one before where that can be.
   struct Counter {
     std::string_view text;
     size_t position = 0;
     size_t count = 0;
 
     size_t UpTo(size_t end) {
+      if (end < position) position = count = 0;
       count += CountCodePoints(text.substr(position, end - position));
       position = end;
       return count;

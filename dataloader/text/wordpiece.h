@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,6 +16,15 @@
 #include "dataloader/text/word_scanner.h"
 
 namespace bert::text {
+
+// What a model is given: [CLS] first [SEP], and then second [SEP] where there is a second text. All of one length.
+struct ModelInput {
+  std::vector<uint32_t> ids;
+  // 0 for the first text and its special tokens, 1 for the second and its [SEP].
+  std::vector<uint32_t> type_ids;
+  // Bytes of the text of that type; {0, 0} for the special tokens around the texts.
+  std::vector<ByteSpan> spans;
+};
 
 // Normalises, cuts into words, and each word greedily into the longest tokens of the vocabulary; a word that does not
 // come out even is one [UNK]. Immutable; safe to share between threads. Movable.
@@ -43,6 +53,10 @@ class WordPieceTokenizer final : public Tokenizer {
   void EncodeWithOffsets(std::string_view text, std::vector<uint32_t>* ids, std::vector<ByteSpan>* spans,
                          SpecialTokenText special = SpecialTokenText::kIsToken) const;
 
+  // What BertTokenizerFast makes of a text or a pair of texts by default: ids, token type ids and offsets.
+  ModelInput EncodeForModel(std::string_view first, std::optional<std::string_view> second = std::nullopt,
+                            SpecialTokenText special = SpecialTokenText::kIsToken) const;
+
   // The text, as far as ids still tell: pieces joined, a space between words, none before closing punctuation, and
   // English contractions closed up, as Hugging Face's WordPiece decoder does it. Every id must be in the vocabulary.
   std::string Decode(absl::Span<const uint32_t> ids, bool skip_special_tokens = true) const override;
@@ -60,8 +74,8 @@ class WordPieceTokenizer final : public Tokenizer {
   Vocabulary vocabulary_;
 };
 
-// `spans` of well-formed `text` counted in code points, as Hugging Face's offsets are. Neither begins nor ends may
-// decrease from one to the next; EncodeWithOffsets' do not.
+// `spans` of well-formed `text` counted in code points, as Hugging Face's offsets are. One pass over the text, and a
+// further one each time that begins or ends decrease from one span to the next; EncodeWithOffsets' do not.
 std::vector<ByteSpan> CodePointSpans(std::string_view text, absl::Span<const ByteSpan> spans);
 
 }  // namespace bert::text

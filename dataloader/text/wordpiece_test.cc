@@ -142,6 +142,24 @@ TEST(WordPieceTest, OffsetsInCodePointsCountCharacters) {
   EXPECT_THAT(CodePointSpans(text, {{0, 3}, {4, 7}, {4, 7}, {7, 11}, {12, 13}}),
               ElementsAre(ByteSpan{0, 2}, ByteSpan{3, 4}, ByteSpan{3, 4}, ByteSpan{4, 5}, ByteSpan{6, 7}));
   EXPECT_THAT(CodePointSpans("", {}), IsEmpty());
+  EXPECT_THAT(CodePointSpans("ééé", {{4, 6}, {0, 0}, {2, 4}}),
+              ElementsAre(ByteSpan{2, 3}, ByteSpan{0, 0}, ByteSpan{1, 2}));
+}
+
+TEST(WordPieceTest, AModelIsGivenSpecialTokensAroundTheTexts) {
+  const WordPieceTokenizer tokenizer = MakeTokenizer();
+  constexpr uint32_t kCls = 2;
+  constexpr uint32_t kSep = 3;
+  const ModelInput one = tokenizer.EncodeForModel("a.");
+  EXPECT_THAT(one.ids, ElementsAre(kCls, IdOf("a"), IdOf("."), kSep));
+  EXPECT_THAT(one.type_ids, ElementsAre(0, 0, 0, 0));
+  EXPECT_THAT(one.spans, ElementsAre(ByteSpan{0, 0}, ByteSpan{0, 1}, ByteSpan{1, 2}, ByteSpan{0, 0}));
+  const ModelInput two = tokenizer.EncodeForModel("a", " [MASK]a");
+  EXPECT_THAT(two.ids, ElementsAre(kCls, IdOf("a"), kSep, kMask, IdOf("a"), kSep));
+  EXPECT_THAT(two.type_ids, ElementsAre(0, 0, 0, 1, 1, 1));
+  EXPECT_THAT(two.spans, ElementsAre(ByteSpan{0, 0}, ByteSpan{0, 1}, ByteSpan{0, 0}, ByteSpan{1, 7}, ByteSpan{7, 8},
+                                     ByteSpan{0, 0}));
+  EXPECT_THAT(tokenizer.EncodeForModel("", "").ids, ElementsAre(kCls, kSep, kSep));
 }
 
 TEST(WordPieceTest, DecodesToReadableText) {
