@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <limits>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -89,7 +90,7 @@ Pass EncodeAll(const WordPieceTokenizer& tokenizer, const std::vector<std::strin
 }
 
 absl::Status Run(const Options& options) {
-  ASSIGN_OR_RETURN(const WordPieceTokenizer tokenizer, LoadTokenizer(options.tokenizer));
+  ASSIGN_OR_RETURN(const std::unique_ptr<WordPieceTokenizer> tokenizer, LoadWordPieceTokenizer(options.tokenizer));
   std::string text;
   for (const std::string& file : options.files) {
     ASSIGN_OR_RETURN(const std::string content, ReadFile(file));
@@ -98,7 +99,7 @@ absl::Status Run(const Options& options) {
   const std::vector<std::string_view> documents = Documents(text);
   Pass best;
   for (int round = 0; round < options.rounds; ++round) {
-    const Pass pass = EncodeAll(tokenizer, documents, options);
+    const Pass pass = EncodeAll(*tokenizer, documents, options);
     if (pass.wall_s < best.wall_s) best = pass;
   }
   std::printf(

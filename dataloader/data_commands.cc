@@ -19,12 +19,29 @@
 #include "dataloader/dataset_summary.h"
 #include "dataloader/progress_line.h"
 #include "dataloader/text/tokenizer_files.h"
+#include "dataloader/text/trained_tokenizer.h"
 #include "dataloader/text/vocabulary_trainer.h"
 
 namespace bert::data {
 namespace {
 
 constexpr int kWarningsMax = 10;
+
+constexpr ProgressUnit kTokens = {.name = "tokens", .size = 1, .digits = 0};
+
+constexpr std::pair<std::string_view, text::VocabularyKind> kKinds[] = {
+    {"wordpiece", text::VocabularyKind::kWordPiece},
+    {"wordpiece-score", text::VocabularyKind::kWordPieceByScore},
+    {"bpe", text::VocabularyKind::kBpe},
+    {"byte-level-bpe", text::VocabularyKind::kByteLevelBpe},
+};
+
+absl::StatusOr<text::VocabularyKind> ParseKind(std::string_view type) {
+  for (const auto& [name, kind] : kKinds) {
+    if (name == type) return kind;
+  }
+  return absl::InvalidArgumentError(absl::StrCat("--type '", std::string(type), "' is not known"));
+}
 
 // Logs the first few documents that are left out; a corpus in another encoding has one on every line.
 class LeftOutLog {
@@ -46,7 +63,7 @@ absl::Status Flushed(std::ostream& out) {
 }
 
 // The same vocabulary again is no harm: it comes from running a command twice.
-absl::Status CheckTokenizerOutput(const TrainTokenizerFlags& flags, const text::WordPieceTokenizer& tokenizer) {
+absl::Status CheckTokenizerOutput(const TrainTokenizerFlags& flags, const text::Tokenizer& tokenizer) {
   if (flags.force) return absl::OkStatus();
   for (const auto& [name, content] : text::TokenizerFiles(tokenizer)) {
     const std::string path = absl::StrCat(flags.output, "/", name);
@@ -67,34 +84,45 @@ std::string LeftOutText(const corpus::BuildReport& report) {
 
 absl::Status TrainTokenizer(const TrainTokenizerFlags& flags, const Terminal& terminal) {
   const absl::Duration start = terminal.clock.Monotonic();
+  ASSIGN_OR_RETURN(const text::VocabularyKind kind, ParseKind(flags.type));
   ASSIGN_OR_RETURN(std::vector<corpus::TextFile> files, corpus::ListTextFiles(flags.inputs));
   int64_t bytes_total = 0;
   for (const corpus::TextFile& file : files) bytes_total += file.bytes;
   LeftOutLog left_out;
   corpus::TextReader reader(std::move(files),
                             {.strict = flags.strict, .report = [&](const std::string& line) { left_out.Add(line); }});
-  text::VocabularyTrainer trainer({.vocab_size = flags.vocab_size,
+  std::optional<ProgressLine> merging;
+  text::VocabularyTrainer trainer({.kind = kind,
+                                   .vocab_size = flags.vocab_size,
                                    .min_frequency = flags.min_frequency,
                                    .alphabet_limit = flags.alphabet_limit,
-                                   .normalizer = {.lowercase = !flags.cased}});
+                                   .normalizer = {.lowercase = !flags.cased},
+                                   .threads = flags.threads,
+                                   .progress = [&](size_t tokens) {
+                                     merging->Update(static_cast<int64_t>(tokens),
+                                                     static_cast<int64_t>(flags.vocab_size));
+                                   }});
   {
     ProgressLine progress("counting words", terminal.err, terminal.err_is_terminal, terminal.clock);
     while (true) {
-      ASSIGN_OR_RETURN(const std::optional<std::string> document, reader.Next());
+      ASSIGN_OR_RETURN(std::optional<std::string> document, reader.Next());
       if (!document) break;
-      trainer.AddText(*document);
+      trainer.AddText(*std::move(document));
       progress.Update(reader.bytes_read(), bytes_total);
     }
   }
-  ASSIGN_OR_RETURN(text::Vocabulary vocabulary, trainer.Train());
-  const size_t size = vocabulary.size();
+  merging.emplace("merging pairs", terminal.err, terminal.err_is_terminal, terminal.clock, kTokens);
+  ASSIGN_OR_RETURN(text::TrainedVocabulary trained, trainer.Train());
+  merging.reset();
+  const size_t size = trained.tokens.size();
   if (size < flags.vocab_size) {
     spdlog::warn("the text gives {} tokens only: no further pair occurs {} times vocab_size={}", size,
                  flags.min_frequency, flags.vocab_size);
   }
-  const text::WordPieceTokenizer tokenizer(std::move(vocabulary), {.lowercase = !flags.cased});
-  RETURN_IF_ERROR(CheckTokenizerOutput(flags, tokenizer));
-  RETURN_IF_ERROR(text::WriteTokenizerFiles(tokenizer, flags.output));
+  ASSIGN_OR_RETURN(const std::unique_ptr<text::Tokenizer> tokenizer,
+                   text::MakeTokenizer(std::move(trained), kind, {.lowercase = !flags.cased}));
+  RETURN_IF_ERROR(CheckTokenizerOutput(flags, *tokenizer));
+  RETURN_IF_ERROR(text::WriteTokenizerFiles(*tokenizer, flags.output));
   terminal.out << absl::StrFormat("%s: %d tokens from %d words (%d distinct) in %.1f MB, %.1f s\n", flags.output, size,
                                   trainer.words(), trainer.distinct_words(),
                                   static_cast<double>(reader.bytes_read()) / 1e6, SecondsSince(start, terminal.clock));
@@ -140,9 +168,9 @@ absl::Status Inspect(const InspectFlags& flags, const Terminal& terminal) {
   ASSIGN_OR_RETURN(const auto dataset, corpus::Dataset::Open(flags.directory, {.check_contents = false}));
   std::vector<DocumentSample> samples;
   if (flags.show > 0) {
-    ASSIGN_OR_RETURN(const text::WordPieceTokenizer tokenizer,
+    ASSIGN_OR_RETURN(const std::unique_ptr<text::Tokenizer> tokenizer,
                      text::LoadTokenizer(absl::StrCat(flags.directory, "/", corpus::kTokenizerFolder)));
-    ASSIGN_OR_RETURN(samples, SampleDocuments(*dataset, tokenizer, flags.show));
+    ASSIGN_OR_RETURN(samples, SampleDocuments(*dataset, *tokenizer, flags.show));
   }
   if (flags.json) {
     terminal.out << SummaryJson(flags.directory, dataset->manifest(), samples);
@@ -168,24 +196,24 @@ absl::Status Verify(const std::string& directory, const Terminal& terminal) {
 
 absl::Status Tokenize(const TokenizeFlags& flags, const Terminal& terminal) {
   using Json = nlohmann::ordered_json;
-  ASSIGN_OR_RETURN(const text::WordPieceTokenizer tokenizer, text::LoadTokenizer(flags.tokenizer));
+  ASSIGN_OR_RETURN(const std::unique_ptr<text::Tokenizer> tokenizer, text::LoadTokenizer(flags.tokenizer));
   const auto special = flags.split_special_tokens ? text::SpecialTokenText::kIsText : text::SpecialTokenText::kIsToken;
   std::vector<uint32_t> ids;
   std::string line;
   for (int64_t number = 1; std::getline(terminal.in, line); ++number) {
     ids.clear();
     if (!flags.json) {
-      tokenizer.Encode(line, &ids, special);
+      tokenizer->Encode(line, &ids, special);
       terminal.out << absl::StrJoin(ids, " ") << '\n';
       continue;
     }
     const Json value = Json::parse(line, nullptr, /*allow_exceptions=*/false);
     if (!value.is_string()) return absl::InvalidArgumentError(absl::StrCat("line ", number, ": not a JSON string"));
-    tokenizer.Encode(value.get_ref<const std::string&>(), &ids, special);
+    tokenizer->Encode(value.get_ref<const std::string&>(), &ids, special);
     Json tokens = Json::array();
-    for (const uint32_t id : ids) tokens.push_back(tokenizer.vocabulary().Token(id));
+    for (const uint32_t id : ids) tokens.push_back(tokenizer->Token(id));
     const Json result{
-        {"ids", ids}, {"tokens", std::move(tokens)}, {"text", tokenizer.Decode(ids, /*skip_special_tokens=*/false)}};
+        {"ids", ids}, {"tokens", std::move(tokens)}, {"text", tokenizer->Decode(ids, /*skip_special_tokens=*/false)}};
     terminal.out << result.dump() << '\n';
   }
   if (terminal.in.bad()) return absl::InternalError("cannot read the input");

@@ -27,10 +27,14 @@ struct Terminal {
 
 struct TrainTokenizerFlags {
   std::vector<std::string> inputs = {};
+  // wordpiece, wordpiece-score, bpe, byte-level-bpe.
+  std::string type = "wordpiece";
   size_t vocab_size = 30522;
   uint64_t min_frequency = 2;
   size_t alphabet_limit = 1000;
+  // Bytes are always as they are.
   bool cased = false;
+  int threads = 1;
   bool strict = false;
   bool force = false;
   std::string output = {};

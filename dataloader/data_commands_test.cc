@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/files.h"
 #include "dataloader/progress_line.h"
+#include "dataloader/row_listing.h"
 
 namespace bert::data {
 namespace {
@@ -63,6 +64,33 @@ class DataCommandsTest : public ::testing::Test {
   std::ostringstream err_;
   SimulatedClock clock_{absl::UnixEpoch()};
 };
+
+TEST_F(DataCommandsTest, BytePairsFromTextToDataset) {
+  for (const char* type : {"bpe", "byte-level-bpe"}) {
+    TrainTokenizerFlags train = TrainFlags();
+    train.type = type;
+    train.vocab_size = 300;
+    train.min_frequency = 1;
+    train.force = true;
+    train.threads = 2;
+    ASSERT_TRUE(TrainTokenizer(train, MakeTerminal()).ok());
+    BuildFlags build = MakeBuildFlags();
+    build.force = true;
+    const absl::Status built = Build(build, MakeTerminal(), {});
+    ASSERT_TRUE(built.ok()) << built;
+    TakeOutput();
+    ASSERT_TRUE(Verify(root_ + "/dataset", MakeTerminal()).ok());
+    ASSERT_TRUE(Inspect({.directory = root_ + "/dataset", .show = 1}, MakeTerminal()).ok());
+    EXPECT_THAT(TakeOutput(), AllOf(HasSubstr(absl::StrCat("tokenizer  ", type)), HasSubstr("horses were walking")));
+    ASSERT_TRUE(Rows({.directory = root_ + "/dataset", .count = 1}, MakeTerminal()).ok());
+    EXPECT_THAT(TakeOutput(), AllOf(HasSubstr("row 0: [CLS] "), HasSubstr(" [SEP]")));
+    in_.str("The horses [MASK] on.\n");
+    in_.clear();
+    ASSERT_TRUE(Tokenize({.tokenizer = root_ + "/dataset/tokenizer"}, MakeTerminal()).ok());
+    EXPECT_THAT(absl::StrCat(" ", TakeOutput()), HasSubstr(" 4 ")) << "[MASK] is a token";
+  }
+  EXPECT_THAT(TrainTokenizer({.type = "unigram"}, MakeTerminal()).message(), HasSubstr("--type 'unigram'"));
+}
 
 TEST_F(DataCommandsTest, TrainsBuildsInspectsAndVerifies) {
   ASSERT_TRUE(TrainTokenizer(TrainFlags(), MakeTerminal()).ok());

@@ -38,6 +38,7 @@ Exit codes: 0 done, 1 error, 2 wrong usage.
 constexpr char kTrainExamples[] = R"(Examples:
   bert-data train-tokenizer --input novels/ letters.txt --vocab-size 8192 --output tokenizer
   bert-data train-tokenizer --input novels/ --vocab-size 30000 --cased --output tokenizer-cased
+  bert-data train-tokenizer --input novels/ --type byte-level-bpe --vocab-size 50000 --output tokenizer-bytes
 )";
 
 constexpr char kBuildExamples[] = R"(Examples:
@@ -82,18 +83,28 @@ struct Flags {
 };
 
 CLI::App* AddTrainTokenizer(CLI::App& app, TrainTokenizerFlags& flags) {
-  CLI::App* command = app.add_subcommand("train-tokenizer", "Learn a WordPiece vocabulary from text");
+  CLI::App* command = app.add_subcommand("train-tokenizer", "Learn a vocabulary from text");
   command->footer(kTrainExamples);
   command->add_option("--input", flags.inputs, "Text files, or directories of *.txt")->required();
+  command
+      ->add_option(
+          "--type", flags.type,
+          "wordpiece, bpe and byte-level-bpe merge the most frequent pair; wordpiece-score the one most frequent "
+          "for its parts")
+      ->check(CLI::IsMember({"wordpiece", "wordpiece-score", "bpe", "byte-level-bpe"}))
+      ->capture_default_str();
   command->add_option("--vocab-size", flags.vocab_size, "Tokens, special ones included")
       ->check(CLI::Range(1, 10'000'000))
       ->capture_default_str();
-  command->add_flag("--cased", flags.cased, "Keep case and accents");
+  command->add_flag("--cased", flags.cased, "Keep case and accents; byte-level-bpe always does");
   command->add_option("--min-frequency", flags.min_frequency, "How often a pair must occur to become a token")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   command->add_option("--alphabet-limit", flags.alphabet_limit, "Characters kept, the most frequent first")
       ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command->add_option("--threads", flags.threads, "Documents read into words at once; no effect on the result")
+      ->check(CLI::Range(1, 1024))
       ->capture_default_str();
   command->add_flag("--strict", flags.strict, "Stop at text that is not UTF-8 instead of leaving its document out");
   command->add_flag("--force", flags.force, "Replace another tokenizer at --output");
@@ -105,7 +116,10 @@ CLI::App* AddBuild(CLI::App& app, BuildFlags& flags) {
   CLI::App* command = app.add_subcommand("build", "Tokenize text into a dataset");
   command->footer(kBuildExamples);
   command->add_option("--input", flags.inputs, "Text files, or directories of *.txt")->required();
-  command->add_option("--tokenizer", flags.tokenizer, "Directory with vocab.txt and tokenizer_config.json")->required();
+  command
+      ->add_option("--tokenizer", flags.tokenizer,
+                   "Directory with tokenizer.json, or vocab.txt and tokenizer_config.json")
+      ->required();
   command->add_option("--output", flags.output, "Directory of the dataset; must not exist")->required();
   command->add_option("--validation-share", flags.validation_share, "Share of the documents kept for validation")
       ->check(CLI::Range(0.0, 0.99))
@@ -157,7 +171,10 @@ CLI::App* AddVerify(CLI::App& app, std::string& directory) {
 CLI::App* AddTokenize(CLI::App& app, TokenizeFlags& flags) {
   CLI::App* command = app.add_subcommand("tokenize", "Print the token ids of each line of the standard input");
   command->footer(kTokenizeExamples);
-  command->add_option("--tokenizer", flags.tokenizer, "Directory with vocab.txt and tokenizer_config.json")->required();
+  command
+      ->add_option("--tokenizer", flags.tokenizer,
+                   "Directory with tokenizer.json, or vocab.txt and tokenizer_config.json")
+      ->required();
   command->add_flag("--json", flags.json, "Lines in are JSON strings, lines out objects with ids, tokens and text");
   command->add_flag("--split-special-tokens", flags.split_special_tokens,
                     "Take names of special tokens in the text as plain text");
@@ -167,6 +184,7 @@ CLI::App* AddTokenize(CLI::App& app, TokenizeFlags& flags) {
 int Run(int argc, char** argv) {
   Flags flags;
   flags.build.threads = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+  flags.train.threads = flags.build.threads;
   CLI::App app("Makes vocabularies and datasets out of text, and looks at them.", "bert-data");
   app.footer(kExamples);
   app.set_version_flag("--version", std::string(kVersion));

@@ -39,7 +39,7 @@ Json SplitJson(const SplitEntry& split) {
 }  // namespace
 
 absl::StatusOr<std::vector<DocumentSample>> SampleDocuments(const corpus::Dataset& dataset,
-                                                            const text::WordPieceTokenizer& tokenizer, int64_t count) {
+                                                            const text::Tokenizer& tokenizer, int64_t count) {
   std::vector<DocumentSample> samples;
   for (const SplitKind kind : {SplitKind::kTrain, SplitKind::kValidation}) {
     const corpus::SplitView& split = dataset.split(kind);
@@ -50,10 +50,10 @@ absl::StatusOr<std::vector<DocumentSample>> SampleDocuments(const corpus::Datase
       split.CopyTokens(begin, static_cast<int64_t>(stored.size()), stored.data());
       const std::vector<uint32_t> ids(stored.begin(), stored.end());
       for (const uint32_t id : ids) {
-        if (id < tokenizer.vocabulary().size()) continue;
+        if (id < tokenizer.size()) continue;
         return absl::DataLossError(absl::StrCat(dataset.directory(), ": ", std::string(SplitName(kind)), " document ",
                                                 document, " has token id ", id, " of a vocabulary of ",
-                                                tokenizer.vocabulary().size()));
+                                                tokenizer.size()));
       }
       samples.push_back(
           {.split = std::string(SplitName(kind)),

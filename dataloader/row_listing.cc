@@ -6,12 +6,12 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "common/status_macros.h"
 #include "dataloader/corpus/dataset.h"
 #include "dataloader/sampling/batch_sampler.h"
 #include "dataloader/sampling/row_batch.h"
 #include "dataloader/sampling/row_index.h"
+#include "dataloader/text/tokenizer_files.h"
 
 namespace bert::data {
 namespace {
@@ -23,14 +23,6 @@ absl::StatusOr<corpus::SplitKind> ParseSplit(const std::string& name) {
     if (corpus::SplitName(split) == name) return split;
   }
   return absl::InvalidArgumentError(absl::StrCat("--split '", name, "': use train or validation"));
-}
-
-// The pieces of the vocabulary by id.
-std::vector<std::string> Pieces(const corpus::Dataset& dataset) {
-  for (const auto& file : dataset.tokenizer_files()) {
-    if (file.name == "vocab.txt") return absl::StrSplit(file.content, '\n');
-  }
-  return {};
 }
 
 // One segment of a batch of one row.
@@ -66,15 +58,15 @@ void PrintJson(int64_t number, const std::vector<Segment>& segments, std::ostrea
   out << Json{{"row", number}, {"segments", list}}.dump() << "\n";
 }
 
-void PrintText(int64_t number, const std::vector<Segment>& segments, const std::vector<std::string>& pieces,
+void PrintText(int64_t number, const std::vector<Segment>& segments, const text::Tokenizer& tokenizer,
                std::ostream& out) {
   out << "row " << number << ":";
   for (const Segment& segment : segments) {
     size_t masked = 0;
     for (size_t i = 0; i < segment.input_ids.size(); ++i) {
-      out << " " << pieces[static_cast<size_t>(segment.input_ids[i])];
+      out << " " << tokenizer.Token(static_cast<uint32_t>(segment.input_ids[i]));
       if (masked < segment.positions.size() && segment.positions[masked] == static_cast<int32_t>(i)) {
-        out << "=" << pieces[static_cast<size_t>(segment.labels[masked++])];
+        out << "=" << tokenizer.Token(static_cast<uint32_t>(segment.labels[masked++]));
       }
     }
   }
@@ -91,7 +83,8 @@ absl::Status Rows(const RowsFlags& flags, const Terminal& terminal) {
   ASSIGN_OR_RETURN(const auto sampler,
                    sampling::BatchSampler::Create(index, {.split = split, .seed = flags.seed, .global_batch_size = 1},
                                                   flags.masking));
-  const std::vector<std::string> pieces = Pieces(*dataset);
+  ASSIGN_OR_RETURN(const std::unique_ptr<text::Tokenizer> tokenizer,
+                   text::LoadTokenizer(absl::StrCat(flags.directory, "/", corpus::kTokenizerFolder)));
   sampling::RowBatch row;
   for (int64_t number = 0; number < std::min(flags.count, index->rows()); ++number) {
     sampler->FillRows(number, 0, 1, &row);
@@ -99,7 +92,7 @@ absl::Status Rows(const RowsFlags& flags, const Terminal& terminal) {
     if (flags.json) {
       PrintJson(number, segments, terminal.out);
     } else {
-      PrintText(number, segments, pieces, terminal.out);
+      PrintText(number, segments, *tokenizer, terminal.out);
     }
   }
   return absl::OkStatus();

@@ -131,12 +131,12 @@ int main(int argc, char** argv) {
   app.add_flag("--pairs", pairs, "Encode each two strings as a pair, with special tokens");
   CLI11_PARSE(app, argc, argv);
   std::ios::sync_with_stdio(false);
-  const auto tokenizer = bert::text::LoadTokenizer(directory);
+  const auto tokenizer = bert::text::LoadWordPieceTokenizer(directory);
   absl::Status status = tokenizer.status();
   if (status.ok()) {
     const auto special =
         split_special_tokens ? bert::text::SpecialTokenText::kIsText : bert::text::SpecialTokenText::kIsToken;
-    status = bert::text::EncodeBatches(*tokenizer, special, pairs, std::cin, std::cout);
+    status = bert::text::EncodeBatches(**tokenizer, special, pairs, std::cin, std::cout);
   }
   if (status.ok()) return 0;
   std::cerr << "encode_strings: " << status.message() << "\n";

@@ -20,8 +20,8 @@
 #include "dataloader/corpus/shard.h"
 #include "dataloader/corpus/staged_directory.h"
 #include "dataloader/corpus/text_reader.h"
+#include "dataloader/text/tokenizer.h"
 #include "dataloader/text/tokenizer_files.h"
-#include "dataloader/text/wordpiece.h"
 
 namespace bert::corpus {
 namespace {
@@ -106,7 +106,7 @@ class SplitWriter {
   std::string file_;
 };
 
-void EncodeAll(const text::WordPieceTokenizer& tokenizer, int threads, std::vector<EncodedDocument>* documents) {
+void EncodeAll(const text::Tokenizer& tokenizer, int threads, std::vector<EncodedDocument>* documents) {
   std::atomic<size_t> next = 0;
   const auto encode = [&] {
     for (size_t i = next++; i < documents->size(); i = next++) {
@@ -123,13 +123,13 @@ void EncodeAll(const text::WordPieceTokenizer& tokenizer, int threads, std::vect
 // Everything of a build between the checks of its options and the rename.
 class Build {
  public:
-  Build(const BuildOptions& options, const text::WordPieceTokenizer& tokenizer, std::vector<TextFile> files,
+  Build(const BuildOptions& options, const text::Tokenizer& tokenizer, std::vector<TextFile> files,
         std::string directory)
       : options_(options),
         tokenizer_(tokenizer),
         directory_(std::move(directory)),
-        train_(directory_, SplitKind::kTrain, options, tokenizer.vocabulary().size()),
-        validation_(directory_, SplitKind::kValidation, options, tokenizer.vocabulary().size()) {
+        train_(directory_, SplitKind::kTrain, options, tokenizer.size()),
+        validation_(directory_, SplitKind::kValidation, options, tokenizer.size()) {
     for (const TextFile& file : files) progress_.bytes_total += file.bytes;
     reader_ = std::make_unique<TextReader>(std::move(files),
                                            TextReaderOptions{.strict = options.strict, .report = options.report});
@@ -192,8 +192,9 @@ class Build {
     Manifest& manifest = report_.manifest;
     const std::string tokenizer_directory = Join(directory_, kTokenizerFolder);
     RETURN_IF_ERROR(text::WriteTokenizerFiles(tokenizer_, tokenizer_directory));
-    manifest.tokenizer.vocab_size = static_cast<int32_t>(tokenizer_.vocabulary().size());
-    manifest.tokenizer.lowercase = tokenizer_.options().lowercase;
+    manifest.tokenizer.type = std::string(tokenizer_.type());
+    manifest.tokenizer.vocab_size = static_cast<int32_t>(tokenizer_.size());
+    manifest.tokenizer.lowercase = tokenizer_.lowercase();
     for (const auto& [name, content] : text::TokenizerFiles(tokenizer_)) {
       manifest.tokenizer.files.push_back(
           {.name = name, .bytes = static_cast<int64_t>(content.size()), .digest = Digest(content)});
@@ -206,7 +207,7 @@ class Build {
     RETURN_IF_ERROR(SyncDirectory(Join(directory_, kShardFolder)));
     RETURN_IF_ERROR(SyncDirectory(tokenizer_directory));
 
-    const uint32_t unknown = tokenizer_.vocabulary().special().unk;
+    const uint32_t unknown = tokenizer_.special().unk;
     report_.unknown_tokens = static_cast<int64_t>(train_.counts()[unknown] + validation_.counts()[unknown]);
     report_.invalid_documents = reader_->invalid_documents();
     report_.files = static_cast<int64_t>(manifest.sources.size());
@@ -215,7 +216,7 @@ class Build {
   }
 
   const BuildOptions& options_;
-  const text::WordPieceTokenizer& tokenizer_;
+  const text::Tokenizer& tokenizer_;
   const std::string directory_;
   std::unique_ptr<TextReader> reader_;
   absl::flat_hash_set<std::pair<uint64_t, uint64_t>> seen_;
@@ -300,10 +301,10 @@ absl::StatusOr<BuildReport> BuildDataset(const BuildOptions& options) {
   RETURN_IF_ERROR(CheckOptions(options));
   RETURN_IF_ERROR(CheckOutputIsFree(options.output, options.force));
   RETURN_IF_ERROR(CheckOutputIsOutsideInputs(options));
-  ASSIGN_OR_RETURN(const text::WordPieceTokenizer tokenizer, text::LoadTokenizer(options.tokenizer_directory));
+  ASSIGN_OR_RETURN(const std::unique_ptr<text::Tokenizer> tokenizer, text::LoadTokenizer(options.tokenizer_directory));
   ASSIGN_OR_RETURN(std::vector<TextFile> files, ListTextFiles(options.inputs));
   ASSIGN_OR_RETURN(const std::unique_ptr<StagedDirectory> staged, StagedDirectory::Create(options.output));
-  Build build(options, tokenizer, std::move(files), staged->staging_path());
+  Build build(options, *tokenizer, std::move(files), staged->staging_path());
   ASSIGN_OR_RETURN(BuildReport report, build.Run());
   RETURN_IF_ERROR(staged->Commit());
   return report;

@@ -25,7 +25,7 @@ struct BuildProgress {
 struct BuildOptions {
   // Files and directories; see ListTextFiles.
   std::vector<std::string> inputs = {};
-  // A directory that LoadTokenizer reads; all its kTokenizerFileNames are written anew into the dataset.
+  // A directory that LoadTokenizer reads; its files are written anew into the dataset.
   std::string tokenizer_directory = {};
   std::string output = {};
   // Expected share of the documents, in [0, 1).

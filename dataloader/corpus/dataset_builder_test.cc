@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/files.h"
 #include "dataloader/text/tokenizer_files.h"
+#include "dataloader/text/wordpiece.h"
 
 namespace bert::corpus {
 namespace {

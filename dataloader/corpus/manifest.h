@@ -27,10 +27,11 @@ struct FileEntry {
 };
 
 struct TokenizerEntry {
+  // As text::Tokenizer::type().
   std::string type = "wordpiece";
   int32_t vocab_size = 0;
   bool lowercase = true;
-  // In tokenizer/, vocab.txt among them.
+  // In tokenizer/; vocab.txt or tokenizer.json among them.
   std::vector<FileEntry> files;
 
   friend bool operator==(const TokenizerEntry&, const TokenizerEntry&) = default;

@@ -31,8 +31,9 @@ absl::Status ValidateMasking(const Masking& masking);
 // exceed this is passed over. Each chosen token by itself becomes [MASK], a random token, or stays. Random tokens are
 // uniform over the vocabulary without the five special ones. With probability 0 nothing is masked.
 //
-// A word is a piece and the "##" pieces behind it; a part of a document that begins inside a word begins one.
-// The outcome depends on (seed, epoch, row) and the row's tokens only. Not thread-safe: keeps scratch buffers.
+// A word is a piece and those behind it that continue it ("##ing"; see VocabularyFacts for other kinds); a part of a
+// document that begins inside a word begins one. The outcome depends on (seed, epoch, row) and the row's tokens only.
+// Not thread-safe: keeps scratch buffers.
 class Masker {
  public:
   // `vocabulary` outlives the Masker; `masking` is valid.

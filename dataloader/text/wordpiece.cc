@@ -3,8 +3,7 @@
 #include <optional>
 #include <utility>
 
-#include "absl/strings/str_replace.h"
-#include "absl/strings/string_view.h"
+#include "dataloader/text/token_joining.h"
 #include "dataloader/text/unicode.h"
 
 namespace bert::text {
@@ -17,12 +16,6 @@ std::string_view SpecialTokenAt(std::string_view text) {
   }
   return {};
 }
-
-// Replaced one rule after the other, each over the whole token, in Hugging Face's order.
-constexpr std::pair<absl::string_view, absl::string_view> kCleanUp[] = {
-    {" .", "."},   {" ?", "?"},           {" !", "!"},   {" ,", ","},     {" ' ", "'"},    {" n't", "n't"},
-    {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"},
-};
 
 }  // namespace
 
@@ -107,23 +100,11 @@ ModelInput WordPieceTokenizer::EncodeForModel(std::string_view first, std::optio
 }
 
 std::string WordPieceTokenizer::Decode(absl::Span<const uint32_t> ids, bool skip_special_tokens) const {
-  std::string text;
-  bool first = true;
+  std::vector<std::string_view> tokens;
   for (const uint32_t id : ids) {
-    if (skip_special_tokens && vocabulary_.IsSpecial(id)) continue;
-    std::string_view token = vocabulary_.Token(id);
-    std::string piece;
-    if (!first && token.starts_with(kContinuationPrefix)) {
-      token.remove_prefix(kContinuationPrefix.size());
-    } else if (!first) {
-      piece = " ";
-    }
-    piece += token;
-    first = false;
-    for (const auto& [from, to] : kCleanUp) absl::StrReplaceAll({{from, to}}, &piece);
-    text += piece;
+    if (!skip_special_tokens || !vocabulary_.IsSpecial(id)) tokens.push_back(vocabulary_.Token(id));
   }
-  return text;
+  return JoinWordPieces(tokens, kContinuationPrefix, /*clean_up=*/true);
 }
 
 std::vector<ByteSpan> CodePointSpans(std::string_view text, absl::Span<const ByteSpan> spans) {

@@ -11,18 +11,11 @@
 
 #include "absl/types/span.h"
 #include "dataloader/text/normalizer.h"
+#include "dataloader/text/tokenizer.h"
 #include "dataloader/text/vocabulary.h"
 #include "dataloader/text/word_scanner.h"
 
 namespace bert::text {
-
-// What a special token's name written in the text is, such as "[MASK]".
-enum class SpecialTokenText {
-  // That token: BertTokenizerFast's default. For prompts.
-  kIsToken,
-  // Five characters like any others: its split_special_tokens=True. For corpora, which must not write control tokens.
-  kIsText,
-};
 
 // What a model is given: [CLS] first [SEP], and then second [SEP] where there is a second text. All of one length.
 struct ModelInput {
@@ -35,16 +28,24 @@ struct ModelInput {
 
 // Normalises, cuts into words, and each word greedily into the longest tokens of the vocabulary; a word that does not
 // come out even is one [UNK]. Immutable; safe to share between threads. Movable.
-class WordPieceTokenizer {
+class WordPieceTokenizer final : public Tokenizer {
  public:
   WordPieceTokenizer(Vocabulary vocabulary, const NormalizerOptions& options);
 
   const Vocabulary& vocabulary() const { return vocabulary_; }
   const NormalizerOptions& options() const { return normalizer_.options(); }
 
+  std::string_view type() const override { return "wordpiece"; }
+  size_t size() const override { return vocabulary_.size(); }
+  const std::string& Token(uint32_t id) const override { return vocabulary_.Token(id); }
+  const SpecialIds& special() const override { return vocabulary_.special(); }
+  bool lowercase() const override { return options().lowercase; }
+  bool ContinuesWord(uint32_t id) const override { return vocabulary_.IsContinuation(id); }
+  bool EndsWord(uint32_t) const override { return false; }
+
   // Appends the ids of `text` to `*ids`, without [CLS] and [SEP]. Bytes that are not UTF-8 are left out.
   void Encode(std::string_view text, std::vector<uint32_t>* ids,
-              SpecialTokenText special = SpecialTokenText::kIsToken) const;
+              SpecialTokenText special = SpecialTokenText::kIsToken) const override;
 
   // As Encode; `*spans` also gets what of `text` each of the ids stands for, in bytes. A special token's span is its
   // name's, an [UNK]'s the whole word's. Accents and other characters that normalisation leaves out belong to no token
@@ -58,7 +59,7 @@ class WordPieceTokenizer {
 
   // The text, as far as ids still tell: pieces joined, a space between words, none before closing punctuation, and
   // English contractions closed up, as Hugging Face's WordPiece decoder does it. Every id must be in the vocabulary.
-  std::string Decode(absl::Span<const uint32_t> ids, bool skip_special_tokens = true) const;
+  std::string Decode(absl::Span<const uint32_t> ids, bool skip_special_tokens = true) const override;
 
  private:
   template <bool kSpans>
