@@ -51,7 +51,7 @@ void FillRows(benchmark::State& state) {
   int64_t tokens = 0;
   int64_t bytes = 0;
   for (auto _ : state) {
-    sampler->FillRows(step++, 0, kRowsPerBatch, &batch);
+    BERT_CHECK(sampler->FillRows(step++, 0, kRowsPerBatch, &batch).ok());
     tokens += static_cast<int64_t>(batch.token_ids.size());
     if (state.range(2) != 0) {
       const EncodedRows encoded = Encode(batch, 30'522);
@@ -74,7 +74,7 @@ BENCHMARK(FillRows)
 void DecodeRows(benchmark::State& state) {
   auto sampler = MakeSampler(128, {});
   RowBatch batch;
-  sampler->FillRows(0, 0, kRowsPerBatch, &batch);
+  BERT_CHECK(sampler->FillRows(0, 0, kRowsPerBatch, &batch).ok());
   const EncodedRows encoded = Encode(batch, 30'522);
   int64_t tokens = 0;
   for (auto _ : state) {

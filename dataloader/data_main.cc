@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <exception>
 #include <iostream>
+#include <map>
 #include <string>
 #include <thread>
 
@@ -57,8 +58,9 @@ constexpr char kInspectExamples[] = R"(Examples:
 constexpr char kRowsExamples[] = R"(Examples:
   bert-data rows data/novels --split train --count 5
   bert-data rows data/novels --max-seq-len 128 --seed 1 --count 256 --json > rows.jsonl
+  bert-data rows data/novels --split train --rows sentence_pair --summary
 
-The rows that a job with the same seed and max_seq_len trains on or is validated with, masked.
+The rows that a job with the same seed, rows and max_seq_len trains on or is validated with, masked.
 )";
 
 constexpr char kVerifyExamples[] = R"(Examples:
@@ -145,6 +147,15 @@ CLI::App* AddInspect(CLI::App& app, InspectFlags& flags) {
   return command;
 }
 
+std::map<std::string, sampling::RowFormat> RowFormats() {
+  std::map<std::string, sampling::RowFormat> formats;
+  for (const auto format :
+       {sampling::RowFormat::kPacked, sampling::RowFormat::kTruncatePad, sampling::RowFormat::kSentencePair}) {
+    formats.emplace(sampling::RowFormatName(format), format);
+  }
+  return formats;
+}
+
 CLI::App* AddRows(CLI::App& app, RowsFlags& flags) {
   CLI::App* command = app.add_subcommand("rows", "Print masked rows as a model is given them");
   command->footer(kRowsExamples);
@@ -153,11 +164,22 @@ CLI::App* AddRows(CLI::App& app, RowsFlags& flags) {
       ->check(CLI::IsMember({"train", "validation"}))
       ->capture_default_str();
   command->add_option("--max-seq-len", flags.max_seq_len, "Tokens in a row")->capture_default_str();
+  command
+      ->add_option("--rows", flags.format,
+                   "packed, truncate_pad or sentence_pair: how documents become rows (default packed)")
+      ->transform(CLI::CheckedTransformer(RowFormats()));
   command->add_option("--seed", flags.seed, "The job's seed")->capture_default_str();
   command->add_option("--count", flags.count, "Rows, from the start")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
+  command->add_option("--masking-probability", flags.masking.probability, "Share of the tokens to predict")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  command->add_option("--ngram-max", flags.masking.ngram_max, "Neighbouring words to choose at once, at most")
+      ->check(CLI::Range(1, sampling::kNgramMax))
+      ->capture_default_str();
   command->add_flag("--json", flags.json, "A JSON object a line: ids, masked positions and labels of each segment");
+  command->add_flag("--summary", flags.summary, "Only how many rows there are and how full");
   return command;
 }
 

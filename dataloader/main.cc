@@ -54,6 +54,9 @@ struct Flags {
   std::string coordinator;
   std::string advertise;
   int threads = 0;
+  int responses_ahead = 2;
+  std::string index_directory;
+  int verify_minutes = 10;
   std::string ready_file;
   CredentialFlags credentials;
   LogOptions log;
@@ -86,8 +89,13 @@ absl::Status Serve(const Flags& flags, const ShutdownSignal& shutdown) {
   LoaderMetrics metrics;
   const int threads =
       flags.threads > 0 ? flags.threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-  ASSIGN_OR_RETURN(const auto service, DataloaderService::Create({.data_root = flags.data_root, .threads = threads},
-                                                                 &metrics, &RealClock()));
+  ASSIGN_OR_RETURN(const auto service,
+                   DataloaderService::Create({.data_root = flags.data_root,
+                                              .threads = threads,
+                                              .responses_ahead = flags.responses_ahead,
+                                              .index_directory = flags.index_directory,
+                                              .verify = {.interval = absl::Minutes(flags.verify_minutes)}},
+                                             &metrics, &RealClock()));
   ASSIGN_OR_RETURN(const auto server,
                    RpcServer::Start({.listen = flags.listen,
                                      .credentials = flags.credentials,
@@ -151,6 +159,17 @@ int Main(int argc, char** argv) {
   app.add_option("--advertise", flags.advertise, "host:port that trainers reach this at (default: that of --listen)");
   app.add_option("--threads", flags.threads, "Threads that make batches (default: one per core)")
       ->check(CLI::Range(1, 1024));
+  app.add_option("--responses-ahead", flags.responses_ahead,
+                 "Responses of each stream to make before they are asked for; each is at most 1 MiB")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  app.add_option("--index-dir", flags.index_directory,
+                 "Folder for row indexes, made when first needed; empty: they stay in memory (default: .row-index in "
+                 "the data root)");
+  app.add_option("--verify-every", flags.verify_minutes,
+                 "Minutes between two looks at all bytes of the open datasets; 0: only when they are opened")
+      ->check(CLI::Range(0, 1'000'000))
+      ->capture_default_str();
   app.add_option("--ready-file", flags.ready_file, "File to write (JSON with both addresses) once serving");
   flags.credentials.AddTo(app);
   app.add_option("--log-level", flags.log.level, "trace, debug, info, warning or error")->capture_default_str();
@@ -160,6 +179,8 @@ int Main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : kExitUsage;
   }
+  // Beside the datasets: whoever may read them may read what was made from them.
+  if (app.count("--index-dir") == 0) flags.index_directory = absl::StrCat(flags.data_root, "/.row-index");
   if (const absl::Status logging = InitLogging("bert-dataloader", flags.log); !logging.ok()) {
     std::cerr << "bert-dataloader: " << logging.message() << "\n";
     return kExitUsage;

@@ -53,6 +53,9 @@ data:
     mask_share: 0.8
     random_share: 0.1
     whole_word: true
+    ngram_max: 1
+    max_predictions_per_seq: 0
+  rows: packed
 train:
   steps: 1000000
   global_batch_size: 256

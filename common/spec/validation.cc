@@ -47,6 +47,8 @@ constexpr Bound kBounds[] = {
     {"data.masking.probability", 0, 1, true, false},
     {"data.masking.mask_share", 0, 1},
     {"data.masking.random_share", 0, 1},
+    {"data.masking.ngram_max", 1, 16},
+    {"data.masking.max_predictions_per_seq", 0, 65536},
     {"train.steps", 1, kStepsMax},
     {"train.global_batch_size", 1, 1 << 20},
     {"train.micro_batch_size", 1, 1 << 16},
@@ -182,6 +184,11 @@ class Checker {
              fmt::format("and data.masking.random_share together must be at most 1; they are {} and {}",
                          masking.mask_share(), masking.random_share()),
              {"data.masking.random_share"});
+    }
+    if (spec_.data().rows() == v1::ROW_FORMAT_SENTENCE_PAIR) {
+      Report("data.rows",
+             "sentence_pair cannot be trained on: the trainer has no next-sentence loss; use packed or truncate_pad "
+             "(`bert-data rows --rows sentence_pair` shows the pairs)");
     }
     if (!spec_.data().has_dataset()) return;
     const std::string& dataset = spec_.data().dataset();

@@ -2,17 +2,26 @@
 
 #include <algorithm>
 #include <limits>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/check.h"
 #include "common/status_macros.h"
+#include "dataloader/sampling/pair_exchange.h"
 
 namespace bert::sampling {
 namespace {
 
 constexpr size_t kPrefetchRows = 3;
 constexpr int64_t kRowNumberMax = int64_t{1} << 62;
+
+// The file that holds a token of the split.
+const std::string& ShardOf(const corpus::SplitView& split, int64_t token) {
+  size_t shard = 0;
+  while (shard + 1 < split.shards().size() && split.ShardFirstToken(static_cast<int>(shard) + 1) <= token) ++shard;
+  return split.shards()[shard].path();
+}
 
 }  // namespace
 
@@ -55,7 +64,7 @@ int32_t BatchSampler::ExistingEnd(int64_t step, int32_t row_end) const {
   return static_cast<int32_t>(std::clamp<int64_t>(left, 0, row_end));
 }
 
-void BatchSampler::FillRows(int64_t step, int32_t row_begin, int32_t row_end, RowBatch* batch) {
+absl::Status BatchSampler::FillRows(int64_t step, int32_t row_begin, int32_t row_end, RowBatch* batch) {
   const absl::Status in_range = CheckRange(step, row_begin, row_end);
   BERT_CHECK(in_range.ok()) << in_range;
   batch->Clear();
@@ -68,8 +77,9 @@ void BatchSampler::FillRows(int64_t step, int32_t row_begin, int32_t row_end, Ro
   for (size_t i = 0; i < located_.size(); ++i) {
     // Rows of a permutation lie anywhere in memory.
     if (i + kPrefetchRows < located_.size()) rows_->Prefetch(located_[i + kPrefetchRows].row);
-    AppendRow(located_[i], batch);
+    RETURN_IF_ERROR(AppendRow(located_[i], batch));
   }
+  return absl::OkStatus();
 }
 
 BatchSampler::RowInEpoch BatchSampler::Locate(int64_t number) {
@@ -82,11 +92,35 @@ BatchSampler::RowInEpoch BatchSampler::Locate(int64_t number) {
   return {.epoch = epoch, .row = (*permutation_)(number % rows_->rows())};
 }
 
-void BatchSampler::AppendRow(const RowInEpoch& row, RowBatch* batch) {
-  const corpus::VocabularyFacts& vocabulary = rows_->dataset().vocabulary();
+absl::Status BatchSampler::AppendRow(const RowInEpoch& row, RowBatch* batch) {
   rows_->GetPieces(row.row, &pieces_);
   const size_t row_offset = batch->token_ids.size();
-  const size_t segment_offset = batch->segment_lengths.size();
+  texts_.clear();
+  if (rows_->format() == RowFormat::kSentencePair) {
+    AppendPair(row, batch);
+  } else {
+    AppendSegments(batch);
+  }
+  // Every id was checked when the dataset was opened, so this finds what has happened to the files since.
+  const auto vocab_size = static_cast<uint32_t>(rows_->dataset().vocabulary().vocab_size);
+  uint32_t largest = 0;  // Negative ids become very large ones.
+  for (size_t i = row_offset; i < batch->token_ids.size(); ++i) {
+    largest = std::max(largest, static_cast<uint32_t>(batch->token_ids[i]));
+  }
+  if (largest >= vocab_size) {
+    return absl::DataLossError(absl::StrCat(ShardOf(rows_->split(), pieces_.front().begin), ": damaged: row ", row.row,
+                                            " has token ", largest, " of a vocabulary of ", vocab_size));
+  }
+  const int masked = masker_.MaskRow(row.epoch, row.row, absl::MakeSpan(batch->token_ids).subspan(row_offset), texts_,
+                                     &batch->masked_positions, &batch->labels);
+  batch->masked_counts.push_back(static_cast<uint16_t>(masked));
+  ++batch->row_count;
+  return absl::OkStatus();
+}
+
+void BatchSampler::AppendSegments(RowBatch* batch) {
+  const corpus::VocabularyFacts& vocabulary = rows_->dataset().vocabulary();
+  const size_t row_offset = batch->token_ids.size();
   for (const Piece& piece : pieces_) {
     const size_t offset = batch->token_ids.size();
     batch->token_ids.resize(offset + static_cast<size_t>(piece.length) + 2);
@@ -95,13 +129,34 @@ void BatchSampler::AppendRow(const RowInEpoch& row, RowBatch* batch) {
     rows_->split().CopyTokens(piece.begin, piece.length, out + 1);
     out[piece.length + 1] = vocabulary.sep_id;
     batch->segment_lengths.push_back(static_cast<uint16_t>(piece.length + 2));
+    const size_t begin = offset - row_offset + 1;
+    texts_.push_back({static_cast<uint16_t>(begin), static_cast<uint16_t>(begin + static_cast<size_t>(piece.length))});
   }
   batch->segment_counts.push_back(static_cast<uint16_t>(pieces_.size()));
-  const int masked = masker_.MaskRow(row.epoch, row.row, absl::MakeSpan(batch->token_ids).subspan(row_offset),
-                                     absl::MakeConstSpan(batch->segment_lengths).subspan(segment_offset),
-                                     &batch->masked_positions, &batch->labels);
-  batch->masked_counts.push_back(static_cast<uint16_t>(masked));
-  ++batch->row_count;
+}
+
+void BatchSampler::AppendPair(const RowInEpoch& row, RowBatch* batch) {
+  const corpus::VocabularyFacts& vocabulary = rows_->dataset().vocabulary();
+  const Piece first = pieces_[0];
+  const int64_t giver = SecondPartOf(*rows_, order_.seed, row.epoch, row.row);
+  if (giver != row.row) rows_->GetPieces(giver, &pieces_);
+  const Piece second = pieces_[1];
+  const size_t offset = batch->token_ids.size();
+  const int32_t second_begin = first.length + 2;
+  const int32_t length = second_begin + second.length + 1;
+  batch->token_ids.resize(offset + static_cast<size_t>(length));
+  int32_t* out = batch->token_ids.data() + offset;
+  out[0] = vocabulary.cls_id;
+  rows_->split().CopyTokens(first.begin, first.length, out + 1);
+  out[second_begin - 1] = vocabulary.sep_id;
+  rows_->split().CopyTokens(second.begin, second.length, out + second_begin);
+  out[length - 1] = vocabulary.sep_id;
+  batch->segment_counts.push_back(1);
+  batch->segment_lengths.push_back(static_cast<uint16_t>(length));
+  batch->second_begins.push_back(static_cast<uint16_t>(second_begin));
+  batch->is_next.push_back(giver == row.row ? 1 : 0);
+  texts_.push_back({1, static_cast<uint16_t>(second_begin - 1)});
+  texts_.push_back({static_cast<uint16_t>(second_begin), static_cast<uint16_t>(length - 1)});
 }
 
 }  // namespace bert::sampling

@@ -43,8 +43,9 @@ class BatchSampler {
   int32_t ExistingEnd(int64_t step, int32_t row_end) const;
 
   // Replaces `batch` by rows [row_begin, row_end) of step's global batch, of validation those that exist. The range has
-  // passed CheckRange.
-  void FillRows(int64_t step, int32_t row_begin, int32_t row_end, RowBatch* batch);
+  // passed CheckRange. DATA_LOSS: a token outside the vocabulary, so the shard, which is named, has been damaged since
+  // it was opened; what is in `batch` is of no use.
+  absl::Status FillRows(int64_t step, int32_t row_begin, int32_t row_end, RowBatch* batch);
 
  private:
   BatchSampler(std::shared_ptr<const RowIndex> rows, const BatchOrder& order, const Masking& masking);
@@ -54,7 +55,10 @@ class BatchSampler {
     int64_t row = 0;
   };
   RowInEpoch Locate(int64_t number);
-  void AppendRow(const RowInEpoch& row, RowBatch* batch);
+  absl::Status AppendRow(const RowInEpoch& row, RowBatch* batch);
+  // Append the row's tokens and set texts_; the pieces are in pieces_.
+  void AppendSegments(RowBatch* batch);
+  void AppendPair(const RowInEpoch& row, RowBatch* batch);
 
   const std::shared_ptr<const RowIndex> rows_;
   const BatchOrder order_;
@@ -64,6 +68,7 @@ class BatchSampler {
   std::optional<Permutation> permutation_;
   std::vector<RowInEpoch> located_;
   std::vector<Piece> pieces_;
+  std::vector<TextSpan> texts_;
 };
 
 }  // namespace bert::sampling

@@ -63,7 +63,7 @@ TEST_F(BatchSamplerTest, AnyCutOfABatchGivesTheSameBytes) {
   auto whole_sampler = MakeSampler(order);
   for (const int64_t step : {int64_t{0}, int64_t{5}, int64_t{1000}}) {
     RowBatch whole;
-    whole_sampler->FillRows(step, 0, 24, &whole);
+    ASSERT_TRUE(whole_sampler->FillRows(step, 0, 24, &whole).ok());
     ASSERT_EQ(whole.row_count, 24);
     for (const int32_t world_size : {1, 2, 3, 5, 24}) {
       for (const int32_t rows_per_call : {1, 7, 24}) {
@@ -73,7 +73,7 @@ TEST_F(BatchSamplerTest, AnyCutOfABatchGivesTheSameBytes) {
           const int32_t end = 24 * (rank + 1) / world_size;
           for (int32_t row = 24 * rank / world_size; row < end; row += rows_per_call) {
             RowBatch part;
-            sampler->FillRows(step, row, std::min(row + rows_per_call, end), &part);
+            ASSERT_TRUE(sampler->FillRows(step, row, std::min(row + rows_per_call, end), &part).ok());
             joined.Append(part);
           }
         }
@@ -91,7 +91,7 @@ TEST_F(BatchSamplerTest, EveryRowComesOnceAnEpoch) {
   std::vector<std::vector<int32_t>> sequence;
   RowBatch batch;
   for (int64_t step = 0; step * 7 < epochs * train_->rows(); ++step) {
-    sampler->FillRows(step, 0, 7, &batch);
+    ASSERT_TRUE(sampler->FillRows(step, 0, 7, &batch).ok());
     for (auto& row : Rows(batch)) sequence.push_back(std::move(row));
   }
   std::vector<std::vector<int32_t>> orders[3];
@@ -127,8 +127,8 @@ TEST_F(BatchSamplerTest, EpochsMaskDifferently) {
                              {.mask_share = 1, .random_share = 0});
   RowBatch first;
   RowBatch second;
-  sampler->FillRows(0, 0, rows, &first);
-  sampler->FillRows(1, 0, rows, &second);
+  ASSERT_TRUE(sampler->FillRows(0, 0, rows, &first).ok());
+  ASSERT_TRUE(sampler->FillRows(1, 0, rows, &second).ok());
   std::vector<std::vector<int32_t>> a = Rows(first);
   std::vector<std::vector<int32_t>> b = Rows(second);
   std::sort(a.begin(), a.end());
@@ -143,16 +143,16 @@ TEST_F(BatchSamplerTest, ValidationIsTheStoredOrderOnce) {
   const BatchOrder order{.split = SplitKind::kValidation, .seed = 1, .global_batch_size = 2};
   auto sampler = MakeSampler(order, kNoMasking);
   RowBatch batch;
-  sampler->FillRows(0, 0, 2, &batch);
+  ASSERT_TRUE(sampler->FillRows(0, 0, 2, &batch).ok());
   EXPECT_EQ(batch.row_count, 2);
   std::vector<int32_t> stored(62);
   dataset_->split(SplitKind::kValidation).CopyTokens(0, 62, stored.data());
   EXPECT_TRUE(std::equal(stored.begin(), stored.end(), batch.token_ids.begin() + 1));
-  sampler->FillRows(1, 0, 2, &batch);
+  ASSERT_TRUE(sampler->FillRows(1, 0, 2, &batch).ok());
   EXPECT_EQ(batch.row_count, 1);
-  sampler->FillRows(1, 1, 2, &batch);
+  ASSERT_TRUE(sampler->FillRows(1, 1, 2, &batch).ok());
   EXPECT_EQ(batch.row_count, 0);
-  sampler->FillRows(2, 0, 2, &batch);
+  ASSERT_TRUE(sampler->FillRows(2, 0, 2, &batch).ok());
   EXPECT_EQ(batch.row_count, 0);
   EXPECT_TRUE(batch.token_ids.empty());
 }
@@ -163,7 +163,7 @@ TEST_F(BatchSamplerTest, TheOrderAndMasksAreThoseOfEarlierVersions) {
   RowBatch batch;
   Digester digester;
   for (int64_t step = 0; step < 20; ++step) {
-    sampler->FillRows(step, 0, 16, &batch);
+    ASSERT_TRUE(sampler->FillRows(step, 0, 16, &batch).ok());
     const EncodedRows encoded = Encode(batch, dataset_->vocabulary().vocab_size);
     for (const std::string* field : {&encoded.token_ids, &encoded.segment_counts, &encoded.segment_lengths,
                                      &encoded.masked_counts, &encoded.masked_positions, &encoded.labels}) {

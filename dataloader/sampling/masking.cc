@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <numeric>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -29,6 +30,14 @@ absl::Status ValidateMasking(const Masking& masking) {
                                                    " and masking.random_share ", masking.random_share,
                                                    " add up to more than 1"));
   }
+  if (masking.ngram_max < 1 || masking.ngram_max > kNgramMax) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("masking.ngram_max ", masking.ngram_max, " is not in [1, ", kNgramMax, "]"));
+  }
+  if (masking.max_predictions_per_seq < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("masking.max_predictions_per_seq ", masking.max_predictions_per_seq, " is negative"));
+  }
   return absl::OkStatus();
 }
 
@@ -40,17 +49,30 @@ Masker::Masker(const corpus::VocabularyFacts& vocabulary, const Masking& masking
       random_below_(mask_below_ + static_cast<uint64_t>(std::llround(masking.random_share * kTwoTo32))),
       special_ids_{vocabulary.pad_id, vocabulary.unk_id, vocabulary.cls_id, vocabulary.sep_id, vocabulary.mask_id} {
   std::sort(special_ids_.begin(), special_ids_.end());
+  for (int most = 1; most <= kNgramMax; ++most) {
+    double total = 0;
+    for (int n = 1; n <= most; ++n) total += 1.0 / n;
+    double sum = 0;
+    for (int n = 1; n <= most; ++n) {
+      sum += 1.0 / n;
+      ngram_below_[most - 1][n - 1] = static_cast<uint64_t>(std::llround(sum / total * kTwoTo32));
+    }
+  }
 }
 
-int Masker::MaskRow(uint64_t epoch, int64_t row, absl::Span<int32_t> token_ids,
-                    absl::Span<const uint16_t> segment_lengths, std::vector<uint16_t>* positions,
-                    std::vector<int32_t>* labels) {
-  const int tokens = FindWords(token_ids, segment_lengths);
+int Masker::MaskRow(uint64_t epoch, int64_t row, absl::Span<int32_t> token_ids, absl::Span<const TextSpan> texts,
+                    std::vector<uint16_t>* positions, std::vector<int32_t>* labels) {
+  const int tokens = FindWords(token_ids, texts);
   if (tokens == 0 || masking_.probability == 0) return 0;
-  const int budget = std::max(1, static_cast<int>(std::lround(masking_.probability * tokens)));
+  int budget = std::max(1, static_cast<int>(std::lround(masking_.probability * tokens)));
+  if (masking_.max_predictions_per_seq > 0) budget = std::min(budget, masking_.max_predictions_per_seq);
   PhiloxStream random(seed_, epoch, static_cast<uint64_t>(row), PhiloxUse::kMasking);
   chosen_.assign((token_ids.size() + 63) / 64, 0);
-  ChooseWords(budget, random);
+  if (masking_.ngram_max > 1) {
+    ChooseNgrams(budget, random);
+  } else {
+    ChooseWords(budget, random);
+  }
   const size_t before = positions->size();
   for (size_t block = 0; block < chosen_.size(); ++block) {
     for (uint64_t bits = chosen_[block]; bits != 0; bits &= bits - 1) {
@@ -64,16 +86,15 @@ int Masker::MaskRow(uint64_t epoch, int64_t row, absl::Span<int32_t> token_ids,
   return static_cast<int>(positions->size() - before);
 }
 
-int Masker::FindWords(absl::Span<const int32_t> token_ids, absl::Span<const uint16_t> segment_lengths) {
+int Masker::FindWords(absl::Span<const int32_t> token_ids, absl::Span<const TextSpan> texts) {
   if (words_.size() < token_ids.size()) words_.resize(token_ids.size());
   const uint8_t* is_continuation = vocabulary_.is_continuation.data();
   const bool words_end = !vocabulary_.ends_word.empty();
   size_t count = 0;
-  size_t segment_begin = 0;
   int tokens = 0;
-  for (const uint16_t segment_length : segment_lengths) {
-    const size_t begin = segment_begin + 1;
-    const size_t end = segment_begin + segment_length - 1;
+  for (const TextSpan text : texts) {
+    const size_t begin = text.begin;
+    const size_t end = text.end;
     const size_t first_word = count;
     for (size_t position = begin; position < end; ++position) {
       // Without a branch: a continuation leaves the slot to be overwritten by the next word.
@@ -87,7 +108,6 @@ int Masker::FindWords(absl::Span<const int32_t> token_ids, absl::Span<const uint
       words_[word].length = static_cast<uint16_t>(word_end - words_[word].begin);
     }
     tokens += static_cast<int>(end - begin);
-    segment_begin += segment_length;
   }
   word_count_ = count;
   return tokens;
@@ -100,10 +120,53 @@ void Masker::ChooseWords(int budget, PhiloxStream& random) {
     std::swap(words_[i], words_[i + random.Below(static_cast<uint32_t>(word_count_ - i))]);
     const Word word = words_[i];
     if (word.length > left) continue;
-    for (int position = word.begin; position < word.begin + word.length; ++position) {
-      chosen_[static_cast<size_t>(position) / 64] |= uint64_t{1} << (position % 64);
-    }
+    Choose(word.begin, word.begin + word.length);
     left -= word.length;
+  }
+}
+
+void Masker::ChooseNgrams(int budget, PhiloxStream& random) {
+  order_.resize(word_count_);
+  std::iota(order_.begin(), order_.end(), uint16_t{0});
+  int left = budget;
+  for (size_t i = 0; i < word_count_ && left > 0; ++i) {
+    std::swap(order_[i], order_[i + random.Below(static_cast<uint32_t>(word_count_ - i))]);
+    const size_t first = order_[i];
+    const int most = WordsInText(first);
+    const auto& below = ngram_below_[most - 1];
+    const uint64_t draw = random.Next();
+    int n = 1;
+    while (n < most && draw >= below[n - 1]) ++n;
+    const int begin = words_[first].begin;
+    const auto end_of = [&](int words) {
+      const Word last = words_[first + static_cast<size_t>(words) - 1];
+      return last.begin + last.length;
+    };
+    while (n > 0 && end_of(n) - begin > left) --n;
+    if (n == 0 || AnyChosen(begin, end_of(n))) continue;
+    Choose(begin, end_of(n));
+    left -= end_of(n) - begin;
+  }
+}
+
+int Masker::WordsInText(size_t first) const {
+  int words = 1;
+  for (size_t next = first + 1; next < word_count_ && words < masking_.ngram_max; ++next, ++words) {
+    if (words_[next - 1].begin + words_[next - 1].length != words_[next].begin) break;
+  }
+  return words;
+}
+
+bool Masker::AnyChosen(int begin, int end) const {
+  for (int position = begin; position < end; ++position) {
+    if ((chosen_[static_cast<size_t>(position) / 64] >> (position % 64) & 1) != 0) return true;
+  }
+  return false;
+}
+
+void Masker::Choose(int begin, int end) {
+  for (int position = begin; position < end; ++position) {
+    chosen_[static_cast<size_t>(position) / 64] |= uint64_t{1} << (position % 64);
   }
 }
 

@@ -34,6 +34,16 @@ struct Row {
   std::vector<uint16_t> positions;
   std::vector<int32_t> labels;
 
+  // Between the special tokens of each segment.
+  std::vector<TextSpan> texts() const {
+    std::vector<TextSpan> spans;
+    int begin = 0;
+    for (const uint16_t length : segment_lengths) {
+      spans.push_back({static_cast<uint16_t>(begin + 1), static_cast<uint16_t>(begin + length - 1)});
+      begin += length;
+    }
+    return spans;
+  }
   int maskable() const { return static_cast<int>(original.size() - 2 * segment_lengths.size()); }
 };
 
@@ -60,8 +70,8 @@ void Mask(Masker& masker, uint64_t epoch, int64_t number, Row* row) {
   row->token_ids = row->original;
   row->positions.clear();
   row->labels.clear();
-  const int count = masker.MaskRow(epoch, number, absl::MakeSpan(row->token_ids), row->segment_lengths, &row->positions,
-                                   &row->labels);
+  const int count =
+      masker.MaskRow(epoch, number, absl::MakeSpan(row->token_ids), row->texts(), &row->positions, &row->labels);
   ASSERT_EQ(static_cast<size_t>(count), row->positions.size());
 }
 
@@ -224,6 +234,90 @@ TEST(MaskingTest, ASmallRowGivesOneWordOrNone) {
   EXPECT_THAT(cut.positions, ElementsAre(1));
 }
 
+TEST(MaskingTest, NeverMoreThanTheCap) {
+  const corpus::VocabularyFacts vocabulary = Vocabulary();
+  for (const bool whole_word : {true, false}) {
+    Masker capped(vocabulary, {.whole_word = whole_word, .max_predictions_per_seq = 7}, 3);
+    Masker uncapped(vocabulary, {.whole_word = whole_word, .max_predictions_per_seq = 19}, 3);
+    Masker free(vocabulary, {.whole_word = whole_word}, 3);
+    for (int number = 0; number < 200; ++number) {
+      Row row = MakeRow(static_cast<uint64_t>(number), 128);  // A budget of 19.
+      Mask(capped, 0, number, &row);
+      ASSERT_LE(row.positions.size(), 7u);
+      ASSERT_GE(row.positions.size(), whole_word ? 1u : 7u);
+      Mask(uncapped, 0, number, &row);
+      const std::vector<uint16_t> positions = row.positions;
+      Mask(free, 0, number, &row);
+      ASSERT_EQ(row.positions, positions);
+    }
+  }
+}
+
+// Chosen n-grams are whole words next to one another in one segment, and no longer than asked for where nothing else
+// was chosen beside them.
+TEST(MaskingTest, NgramsAreRunsOfWholeWords) {
+  const corpus::VocabularyFacts vocabulary = Vocabulary();
+  Masker masker(vocabulary, {.ngram_max = 3}, 11);
+  int64_t runs = 0;
+  int64_t words = 0;
+  for (int number = 0; number < 2000; ++number) {
+    SCOPED_TRACE(number);
+    Row row = MakeRow(static_cast<uint64_t>(number), 128);
+    Mask(masker, 2, number, &row);
+    ASSERT_LE(row.positions.size(), 19u);
+    ASSERT_GE(row.positions.size(), 1u);
+    const std::set<uint16_t> chosen(row.positions.begin(), row.positions.end());
+    for (const uint16_t position : row.positions) {
+      ASSERT_GE(row.original[position], 5);
+      const bool continues = row.original[position] >= kFirstContinuation && row.original[position - 1] != kCls;
+      if (continues) {
+        ASSERT_TRUE(chosen.count(static_cast<uint16_t>(position - 1)));
+      }
+      const bool next_continues = row.original[position + 1] >= kFirstContinuation;
+      if (next_continues) {
+        ASSERT_TRUE(chosen.count(static_cast<uint16_t>(position + 1)));
+      }
+      words += continues ? 0 : 1;
+      runs += chosen.count(static_cast<uint16_t>(position - 1)) == 0 ? 1 : 0;
+    }
+  }
+  // Of 1, 2 or 3 words with weights 1, 1/2 and 1/3: 18/11 on average, a little less where the budget ends and more
+  // where two touch. Single words alone give 1.13.
+  EXPECT_GT(static_cast<double>(words) / static_cast<double>(runs), 1.45);
+  EXPECT_LT(static_cast<double>(words) / static_cast<double>(runs), 1.95);
+}
+
+// Chinese text is a token a character, none of them a continuation: whole words are characters, n-grams longer.
+TEST(MaskingTest, CjkCharactersAreWordsOfTheirOwn) {
+  std::string lines = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n";
+  const std::vector<std::string> characters = {"天", "地", "玄", "黃", "宇", "宙", "洪", "荒", "日", "月"};
+  for (const std::string& character : characters) lines += character + "\n##" + character + "\n";
+  const corpus::VocabularyFacts vocabulary = *corpus::ParseVocabulary(lines, "vocab.txt");
+  Row row;
+  row.original = {kCls};
+  for (int32_t i = 0; i < 100; ++i) row.original.push_back(5 + 2 * (i % 10));
+  row.original.push_back(kSep);
+  row.segment_lengths = {102};
+  Masker masker(vocabulary, {.mask_share = 1, .random_share = 0}, 1);
+  std::vector<int> counts(102);
+  for (uint64_t epoch = 0; epoch < 2000; ++epoch) {
+    Mask(masker, epoch, 0, &row);
+    ASSERT_EQ(row.positions.size(), 15u);  // Every budget can be used up: there is no longer word.
+    for (const uint16_t position : row.positions) ++counts[position];
+  }
+  for (int p = 1; p <= 100; ++p) EXPECT_NEAR(counts[static_cast<size_t>(p)], 300, 80);  // Five standard deviations.
+  // A piece "##地" belongs to the character before it.
+  row.original[50] = 8;
+  int together = 0;
+  for (uint64_t epoch = 0; epoch < 200; ++epoch) {
+    Mask(masker, epoch, 0, &row);
+    const std::set<uint16_t> chosen(row.positions.begin(), row.positions.end());
+    ASSERT_EQ(chosen.count(49), chosen.count(50));
+    together += static_cast<int>(chosen.count(50));
+  }
+  EXPECT_GT(together, 10);
+}
+
 TEST(MaskingTest, ExtremesOfTheShares) {
   const corpus::VocabularyFacts vocabulary = Vocabulary();
   Row row = MakeRow(2, 128);
@@ -255,6 +349,11 @@ TEST(MaskingTest, LongRowsFitTheirPositions) {
 TEST(ValidateMaskingTest, MistakesAreNamed) {
   EXPECT_TRUE(ValidateMasking({}).ok());
   EXPECT_TRUE(ValidateMasking({.mask_share = 0.7, .random_share = 0.3}).ok());
+  EXPECT_TRUE(ValidateMasking({.ngram_max = 16, .max_predictions_per_seq = 20}).ok());
+  for (const int32_t ngram_max : {-1, 0, 17}) {
+    EXPECT_THAT(ValidateMasking({.ngram_max = ngram_max}).message(), HasSubstr("masking.ngram_max"));
+  }
+  EXPECT_THAT(ValidateMasking({.max_predictions_per_seq = -1}).message(), HasSubstr("max_predictions_per_seq -1"));
   EXPECT_THAT(ValidateMasking({.probability = 1.5}).message(), HasSubstr("masking.probability 1.5"));
   EXPECT_THAT(ValidateMasking({.mask_share = -0.1}).message(), HasSubstr("masking.mask_share"));
   EXPECT_THAT(ValidateMasking({.random_share = std::nan("")}).message(), HasSubstr("masking.random_share"));

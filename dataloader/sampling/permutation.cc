@@ -17,15 +17,15 @@ uint64_t Mix(uint64_t x) {
 
 }  // namespace
 
-Permutation::Permutation(int64_t size, uint64_t seed, uint64_t epoch) : size_(size) {
+Permutation::Permutation(int64_t size, uint64_t seed, uint64_t epoch, uint64_t stream) : size_(size) {
   BERT_CHECK(size >= 1) << "size " << size;
   const int bits = std::bit_width(static_cast<uint64_t>(size - 1));
   left_bits_ = bits / 2;
   right_bits_ = bits - left_bits_;
-  PhiloxStream stream(seed, epoch, 0, PhiloxUse::kOrder);
+  PhiloxStream numbers(seed, epoch, stream, PhiloxUse::kOrder);
   for (uint64_t& key : keys_) {
-    const uint64_t high = stream.Next();
-    key = high << 32 | stream.Next();
+    const uint64_t high = numbers.Next();
+    key = high << 32 | numbers.Next();
   }
 }
 
@@ -44,6 +44,23 @@ int64_t Permutation::operator()(int64_t index) const {
     value = left << right_bits_ | right;
   } while (value >= static_cast<uint64_t>(size_));
   return static_cast<int64_t>(value);
+}
+
+int64_t Permutation::Inverse(int64_t value) const {
+  BERT_CHECK(value >= 0 && value < size_) << value << " of " << size_;
+  const uint64_t left_mask = (uint64_t{1} << left_bits_) - 1;
+  const uint64_t right_mask = (uint64_t{1} << right_bits_) - 1;
+  auto index = static_cast<uint64_t>(value);
+  do {
+    uint64_t left = index >> right_bits_;
+    uint64_t right = index & right_mask;
+    for (int round = kRounds - 2; round >= 0; round -= 2) {
+      right ^= Mix(left + keys_[round + 1]) & right_mask;
+      left ^= Mix(right + keys_[round]) & left_mask;
+    }
+    index = left << right_bits_ | right;
+  } while (index >= static_cast<uint64_t>(size_));
+  return static_cast<int64_t>(index);
 }
 
 }  // namespace bert::sampling

@@ -12,11 +12,13 @@ namespace bert::sampling {
 // domains", 2002), walked until it lands inside, which takes under two rounds on average. Immutable.
 class Permutation {
  public:
-  // size >= 1; epoch < 2^32.
-  Permutation(int64_t size, uint64_t seed, uint64_t epoch);
+  // size >= 1; epoch < 2^32. Permutations of different `stream` have nothing to do with each other; stream < 2^62.
+  Permutation(int64_t size, uint64_t seed, uint64_t epoch, uint64_t stream = 0);
 
   // index in [0, size).
   int64_t operator()(int64_t index) const;
+  // Inverse(p(i)) == i.
+  int64_t Inverse(int64_t value) const;
 
   int64_t size() const { return size_; }
 

@@ -20,6 +20,7 @@ TEST(PermutationTest, IsABijectionForManySizes) {
         const int64_t value = permutation(i);
         ASSERT_GE(value, 0);
         ASSERT_LT(value, size);
+        ASSERT_EQ(permutation.Inverse(value), i);
         ASSERT_FALSE(seen[static_cast<size_t>(value)]) << "size " << size << " seed " << seed << " index " << i;
         seen[static_cast<size_t>(value)] = 1;
       }
@@ -32,18 +33,22 @@ TEST(PermutationTest, DependsOnSeedAndEpochOnly) {
   const Permutation same(10'000, 1, 0);
   const Permutation other_epoch(10'000, 1, 1);
   const Permutation other_seed(10'000, 2, 0);
+  const Permutation other_stream(10'000, 1, 0, 1);
   int equal_epoch = 0;
   int equal_seed = 0;
+  int equal_stream = 0;
   int fixed = 0;
   for (int64_t i = 0; i < 10'000; ++i) {
     ASSERT_EQ(a(i), same(i));
     equal_epoch += a(i) == other_epoch(i);
     equal_seed += a(i) == other_seed(i);
+    equal_stream += a(i) == other_stream(i);
     fixed += a(i) == i;
   }
   // Poisson with mean 1 each.
   EXPECT_LT(equal_epoch, 8);
   EXPECT_LT(equal_seed, 8);
+  EXPECT_LT(equal_stream, 8);
   EXPECT_LT(fixed, 8);
 }
 

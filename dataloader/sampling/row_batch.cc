@@ -16,6 +16,8 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "integers are copied as they are");
 
 constexpr int kSegmentLengthMin = 3;  // [CLS], a token, [SEP]
+constexpr int kSecondBeginMin = 3;    // [CLS], a token, [SEP]
+constexpr int kSecondTokensMin = 2;   // A token, [SEP]
 
 std::string EncodeU16(const std::vector<uint16_t>& values) {
   return std::string(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(uint16_t));
@@ -43,6 +45,8 @@ class Decoder {
     if (!values.empty()) std::memcpy(values.data(), bytes.data(), bytes.size());
     return values;
   }
+
+  std::vector<uint8_t> U8(std::string_view bytes) { return {bytes.begin(), bytes.end()}; }
 
   std::vector<int32_t> Tokens(std::string_view bytes, absl::string_view field) {
     const auto token_bytes = static_cast<size_t>(WireTokenBytes(limits_.vocab_size));
@@ -120,6 +124,23 @@ void CheckRows(const RowBatch& batch, int32_t max_seq_len, Decoder& decoder) {
   }
 }
 
+// Each row of a batch of pairs; CheckRows has found nothing wrong.
+void CheckPairs(const RowBatch& batch, Decoder& decoder) {
+  for (int32_t row = 0; row < batch.row_count; ++row) {
+    if (batch.segment_counts[row] != 1) {
+      decoder.Fail("segment_counts",
+                   absl::StrCat("row ", row, " is a pair of ", batch.segment_counts[row], " segments"));
+      return;
+    }
+    const int begin = batch.second_begins[row];
+    if (begin < kSecondBeginMin || begin + kSecondTokensMin > batch.segment_lengths[row]) {
+      decoder.Fail("second_begins", absl::StrCat("row ", row, " of ", batch.segment_lengths[row],
+                                                 " tokens has a second part from ", begin, " on"));
+    }
+    if (batch.is_next[row] > 1) decoder.Fail("is_next", absl::StrCat("row ", row, " has ", batch.is_next[row]));
+  }
+}
+
 template <typename T>
 void Extend(std::vector<T>* values, const std::vector<T>& more) {
   values->insert(values->end(), more.begin(), more.end());
@@ -135,6 +156,8 @@ void RowBatch::Clear() {
   masked_counts.clear();
   masked_positions.clear();
   labels.clear();
+  second_begins.clear();
+  is_next.clear();
 }
 
 void RowBatch::Append(const RowBatch& next) {
@@ -148,6 +171,8 @@ void RowBatch::Append(const RowBatch& next) {
   Extend(&masked_counts, next.masked_counts);
   Extend(&masked_positions, next.masked_positions);
   Extend(&labels, next.labels);
+  Extend(&second_begins, next.second_begins);
+  Extend(&is_next, next.is_next);
 }
 
 EncodedRowsView ViewOf(const EncodedRows& rows) {
@@ -159,7 +184,9 @@ EncodedRowsView ViewOf(const EncodedRows& rows) {
           .segment_lengths = rows.segment_lengths,
           .masked_counts = rows.masked_counts,
           .masked_positions = rows.masked_positions,
-          .labels = rows.labels};
+          .labels = rows.labels,
+          .second_begins = rows.second_begins,
+          .is_next = rows.is_next};
 }
 
 EncodedRows Encode(const RowBatch& batch, int32_t vocab_size) {
@@ -172,7 +199,9 @@ EncodedRows Encode(const RowBatch& batch, int32_t vocab_size) {
           .segment_lengths = EncodeU16(batch.segment_lengths),
           .masked_counts = EncodeU16(batch.masked_counts),
           .masked_positions = EncodeU16(batch.masked_positions),
-          .labels = EncodeTokens(batch.labels, token_bytes)};
+          .labels = EncodeTokens(batch.labels, token_bytes),
+          .second_begins = EncodeU16(batch.second_begins),
+          .is_next = std::string(batch.is_next.begin(), batch.is_next.end())};
 }
 
 absl::StatusOr<RowBatch> Decode(const EncodedRowsView& rows, const DecodeLimits& limits) {
@@ -189,15 +218,22 @@ absl::StatusOr<RowBatch> Decode(const EncodedRowsView& rows, const DecodeLimits&
                  .segment_lengths = decoder.U16(rows.segment_lengths, "segment_lengths"),
                  .masked_counts = decoder.U16(rows.masked_counts, "masked_counts"),
                  .masked_positions = decoder.U16(rows.masked_positions, "masked_positions"),
-                 .labels = decoder.Tokens(rows.labels, "labels")};
+                 .labels = decoder.Tokens(rows.labels, "labels"),
+                 .second_begins = decoder.U16(rows.second_begins, "second_begins"),
+                 .is_next = decoder.U8(rows.is_next)};
   decoder.ExpectSize(batch.segment_counts.size(), batch.row_count, "segment_counts");
   decoder.ExpectSize(batch.masked_counts.size(), batch.row_count, "masked_counts");
   decoder.ExpectSize(batch.segment_lengths.size(), Sum(batch.segment_counts), "segment_lengths");
   decoder.ExpectSize(batch.token_ids.size(), Sum(batch.segment_lengths), "token_ids");
   decoder.ExpectSize(batch.masked_positions.size(), Sum(batch.masked_counts), "masked_positions");
   decoder.ExpectSize(batch.labels.size(), Sum(batch.masked_counts), "labels");
+  const int64_t pairs = limits.sentence_pairs ? batch.row_count : 0;
+  decoder.ExpectSize(batch.second_begins.size(), pairs, "second_begins");
+  decoder.ExpectSize(batch.is_next.size(), pairs, "is_next");
   RETURN_IF_ERROR(decoder.status());
   CheckRows(batch, limits.max_seq_len, decoder);
+  RETURN_IF_ERROR(decoder.status());
+  if (limits.sentence_pairs) CheckPairs(batch, decoder);
   RETURN_IF_ERROR(decoder.status());
   return batch;
 }

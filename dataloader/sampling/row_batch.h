@@ -29,6 +29,11 @@ struct RowBatch {
   std::vector<uint16_t> masked_positions = {};
   // [sum of masked_counts]: the original tokens there.
   std::vector<int32_t> labels = {};
+  // Of sentence pairs only, else empty. A pair is one segment, [CLS] A [SEP] B [SEP].
+  // [row_count]: position of B's first token; from there on segment type ids are 1, before it 0.
+  std::vector<uint16_t> second_begins = {};
+  // [row_count]: 1 where B follows A in its document, 0 where it is from elsewhere.
+  std::vector<uint8_t> is_next = {};
 
   // Back to no rows; keeps the memory.
   void Clear();
@@ -49,6 +54,8 @@ struct EncodedRows {
   std::string masked_counts;
   std::string masked_positions;
   std::string labels;
+  std::string second_begins;
+  std::string is_next;
 };
 
 // The same without owning the bytes.
@@ -62,6 +69,8 @@ struct EncodedRowsView {
   std::string_view masked_counts;
   std::string_view masked_positions;
   std::string_view labels;
+  std::string_view second_begins = {};
+  std::string_view is_next = {};
 };
 
 EncodedRowsView ViewOf(const EncodedRows& rows);
@@ -75,10 +84,14 @@ EncodedRows Encode(const RowBatch& batch, int32_t vocab_size);
 struct DecodeLimits {
   int32_t vocab_size = 0;
   int32_t max_seq_len = 0;
+  // Whether the rows were asked for as sentence pairs.
+  bool sentence_pairs = false;
 };
 
 // DATA_LOSS, naming step, field and what is wrong: lengths that disagree with one another, a segment without tokens, a
-// row longer than max_seq_len, a token outside the vocabulary, masked positions that do not ascend within their row.
+// row longer than max_seq_len, a token outside the vocabulary, masked positions that do not ascend within their row, a
+// pair without a first or second part or with more than one segment, pairs where none were asked for or none where they
+// were.
 // Whether step and rows are the wanted ones is for the caller to check.
 absl::StatusOr<RowBatch> Decode(const EncodedRowsView& rows, const DecodeLimits& limits);
 

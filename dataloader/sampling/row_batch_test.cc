@@ -38,6 +38,60 @@ TEST(RowBatchTest, RoundTrips) {
   }
 }
 
+// Two pairs: [CLS] 10 4 [SEP] 11 12 [SEP] and [CLS] 12 [SEP] 13 [SEP].
+RowBatch PairExample() {
+  return {.step = 7,
+          .row_begin = 3,
+          .row_count = 2,
+          .token_ids = {2, 10, 4, 3, 11, 12, 3, 2, 12, 3, 13, 3},
+          .segment_counts = {1, 1},
+          .segment_lengths = {7, 5},
+          .masked_counts = {1, 0},
+          .masked_positions = {2},
+          .labels = {20},
+          .second_begins = {4, 3},
+          .is_next = {1, 0}};
+}
+
+constexpr DecodeLimits kPairLimits = {.vocab_size = 100, .max_seq_len = 11, .sentence_pairs = true};
+
+TEST(RowBatchTest, PairsRoundTripAndJoin) {
+  const auto decoded = Decode(ViewOf(Encode(PairExample(), 100)), kPairLimits);
+  ASSERT_TRUE(decoded.ok()) << decoded.status();
+  EXPECT_EQ(*decoded, PairExample());
+  RowBatch first{.step = 7, .row_begin = 3};
+  first.Append(PairExample());
+  EXPECT_EQ(first, PairExample());
+  first.Clear();
+  EXPECT_TRUE(first.second_begins.empty() && first.is_next.empty());
+}
+
+TEST(RowBatchTest, WhatIsWrongWithPairsIsNamed) {
+  const auto message = [](const std::function<void(RowBatch&)>& damage, const DecodeLimits& limits = kPairLimits) {
+    RowBatch batch = PairExample();
+    damage(batch);
+    const absl::Status status = Decode(ViewOf(Encode(batch, 100)), limits).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+    return std::string(status.message());
+  };
+  EXPECT_THAT(message([](RowBatch& batch) { batch.second_begins.pop_back(); }), HasSubstr("second_begins: 1 values"));
+  EXPECT_THAT(message([](RowBatch& batch) { batch.is_next.push_back(0); }), HasSubstr("is_next: 3 values"));
+  EXPECT_THAT(message([](RowBatch& batch) { batch.is_next[1] = 2; }), HasSubstr("is_next: row 1 has 2"));
+  EXPECT_THAT(message([](RowBatch& batch) { batch.second_begins[0] = 2; }), HasSubstr("second part from 2 on"));
+  EXPECT_THAT(message([](RowBatch& batch) { batch.second_begins[0] = 6; }), HasSubstr("second part from 6 on"));
+  EXPECT_THAT(message([](RowBatch& batch) {
+                batch.segment_counts[0] = 2;
+                batch.segment_lengths = {4, 3, 5};
+              }),
+              HasSubstr("row 0 is a pair of 2 segments"));
+  EXPECT_THAT(message([](RowBatch&) {}, kLimits), HasSubstr("second_begins: 2 values where 0 belong"));
+  EXPECT_THAT(message([](RowBatch& batch) {
+                batch.second_begins.clear();
+                batch.is_next.clear();
+              }),
+              HasSubstr("second_begins: 0 values where 2 belong"));
+}
+
 TEST(RowBatchTest, IsLittleEndianOnTheWire) {
   RowBatch batch = Example();
   batch.token_ids[1] = 0x1234;

@@ -114,6 +114,80 @@ TEST_F(RowIndexTest, ASplitMayBeEmpty) {
   EXPECT_EQ((*index)->rows(), 0);
 }
 
+TEST_F(RowIndexTest, TruncatedRowsAreTheBeginsOfDocuments) {
+  const auto dataset = MakeDataset({{14, 10, 30}, {}, {15, 1}});
+  const auto index = RowIndex::Build(dataset, SplitKind::kTrain, 16, RowFormat::kTruncatePad);
+  ASSERT_TRUE(index.ok()) << index.status();
+  EXPECT_THAT(AllRows(**index),
+              ElementsAre(ElementsAre(Piece{0, 14}), ElementsAre(Piece{14, 10}), ElementsAre(Piece{24, 14}),  // of 30
+                          ElementsAre(Piece{54, 14}),                                                         // of 15
+                          ElementsAre(Piece{69, 1})));
+  EXPECT_EQ((*index)->DocumentOf(3), 3);
+  EXPECT_TRUE((*index)->image().empty());
+}
+
+TEST_F(RowIndexTest, AWrittenIndexIsTheSame) {
+  const auto dataset = MakeDataset({corpus::SyntheticLengths(3, 150, 60), corpus::SyntheticLengths(4, 151, 12)});
+  const std::string path = directory_ + "-index";
+  for (const RowFormat format : {RowFormat::kPacked, RowFormat::kSentencePair}) {
+    for (const int32_t length : {16, 128}) {
+      const auto built = *RowIndex::Build(dataset, SplitKind::kTrain, length, format);
+      ASSERT_TRUE(WriteFileDurably(path, built->image()).ok());
+      const auto loaded = RowIndex::Load(dataset, SplitKind::kTrain, length, format, path);
+      ASSERT_TRUE(loaded.ok()) << loaded.status();
+      EXPECT_EQ((*loaded)->rows(), built->rows());
+      EXPECT_EQ(AllRows(**loaded), AllRows(*built));
+      EXPECT_EQ((*loaded)->image(), built->image());
+      for (int64_t row = 0; row < built->rows(); ++row) ASSERT_EQ((*loaded)->DocumentOf(row), built->DocumentOf(row));
+    }
+  }
+  ASSERT_TRUE(RemoveTree(path).ok());
+}
+
+// 4 billion words are about 5.3 billion tokens, 42 million rows of 128: half of a gigabyte.
+TEST_F(RowIndexTest, ARowTakesTwelveBytes) {
+  const auto dataset = MakeDataset({corpus::SyntheticLengths(3, 1000, 600)});
+  const auto packed = *RowIndex::Build(dataset, SplitKind::kTrain, 128);
+  EXPECT_LE(packed->image().size(), static_cast<size_t>(packed->rows()) * 12 + 128);
+  const auto pairs = *RowIndex::Build(dataset, SplitKind::kTrain, 128, RowFormat::kSentencePair);
+  EXPECT_LE(pairs->image().size(), static_cast<size_t>(pairs->rows()) * 12 + 128 + 16 * 128 * 8);
+}
+
+TEST_F(RowIndexTest, DamageAndOtherIndexesAreRefused) {
+  const auto dataset = MakeDataset({corpus::SyntheticLengths(3, 50, 60)});
+  const auto built = *RowIndex::Build(dataset, SplitKind::kTrain, 64, RowFormat::kSentencePair);
+  const std::string path = directory_ + "-index";
+  const auto load = [&](const std::string& content, SplitKind split = SplitKind::kTrain, int32_t length = 64,
+                        RowFormat format = RowFormat::kSentencePair) {
+    EXPECT_TRUE(WriteFile(path, content).ok());
+    return RowIndex::Load(dataset, split, length, format, path).status();
+  };
+  const std::string good(built->image());
+  ASSERT_TRUE(load(good).ok());
+  for (size_t byte = 0; byte < good.size(); byte += byte < 100 || byte + 20 > good.size() ? 1 : 97) {
+    std::string bad = good;
+    bad[byte] = static_cast<char>(bad[byte] ^ 0x10);
+    const absl::Status status = load(bad);
+    ASSERT_EQ(status.code(), absl::StatusCode::kDataLoss) << "byte " << byte;
+    ASSERT_THAT(status.message(), testing::HasSubstr(path));
+  }
+  for (const size_t size : {size_t{0}, size_t{50}, size_t{95}, size_t{96}, good.size() - 8, good.size() - 1}) {
+    EXPECT_EQ(load(good.substr(0, size)).code(), absl::StatusCode::kDataLoss) << size;
+  }
+  EXPECT_EQ(load(good + "x").code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(load(good, SplitKind::kValidation).code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(load(good, SplitKind::kTrain, 63).code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(load(good, SplitKind::kTrain, 64, RowFormat::kPacked).code(), absl::StatusCode::kDataLoss);
+  const auto other = MakeDataset({corpus::SyntheticLengths(3, 50, 60), {7}});
+  EXPECT_EQ(RowIndex::Load(other, SplitKind::kTrain, 64, RowFormat::kSentencePair, path).status().code(),
+            absl::StatusCode::kDataLoss);
+  EXPECT_NE(RowIndex::FileName(*other, SplitKind::kTrain, 64, RowFormat::kPacked),
+            RowIndex::FileName(*dataset, SplitKind::kTrain, 64, RowFormat::kPacked));
+  EXPECT_EQ(RowIndex::Load(dataset, SplitKind::kTrain, 64, RowFormat::kPacked, path + "-none").status().code(),
+            absl::StatusCode::kNotFound);
+  ASSERT_TRUE(RemoveTree(path).ok());
+}
+
 TEST_F(RowIndexTest, RefusesLengthsThatDoNotExist) {
   const auto dataset = MakeDataset({{10}});
   for (const int32_t length : {-1, 0, 2, 65536}) {

@@ -9,9 +9,13 @@
 #include "absl/status/statusor.h"
 #include "bert/v1/dataloader.pb.h"
 #include "dataloader/sampling/batch_sampler.h"
+#include "dataloader/sampling/row_format.h"
 #include "dataloader/service/dataset_cache.h"
 
 namespace bert::loader {
+
+// INVALID_ARGUMENT: no format that there is; unspecified means packed.
+absl::StatusOr<sampling::RowFormat> RowFormatOf(v1::RowFormat rows);
 
 // Walks the steps of an OpenStream and its rows within each. Not thread-safe; knows nothing of credits and calls.
 class BatchCursor {
@@ -24,14 +28,17 @@ class BatchCursor {
 
   // Fills `response` with the next rows; every step has at least one response, though maybe without rows. Not to be
   // called when Done(). INVALID_ARGUMENT: a stream without end has come to the last step that can be counted.
+  // DATA_LOSS: the dataset has been found damaged, by this stream or elsewhere.
   absl::Status Next(v1::StreamBatchesResponse* response);
 
   int32_t vocab_size() const { return vocab_size_; }
 
  private:
-  BatchCursor(const v1::OpenStream& open, int32_t vocab_size, std::unique_ptr<sampling::BatchSampler> sampler);
+  BatchCursor(const v1::OpenStream& open, std::shared_ptr<ServedDataset> served,
+              std::unique_ptr<sampling::BatchSampler> sampler);
 
   const v1::OpenStream open_;
+  const std::shared_ptr<ServedDataset> served_;
   const int32_t vocab_size_;
   const int32_t rows_per_response_;
   const std::unique_ptr<sampling::BatchSampler> sampler_;

@@ -76,16 +76,18 @@ void BatchStream::Open() {
 }
 
 void BatchStream::Produce() {
+  host_->metrics->responses_queued.Decrement();
   v1::StreamBatchesResponse response;
   const absl::Status status = cursor_->Next(&response);
   {
     MutexLock lock(&mutex_);
     producing_ = false;
-    if (status.ok()) {
-      ready_ = std::move(response);
+    if (status.ok() && !end_.has_value()) {
+      ready_.push_back(std::move(response));
+      host_->metrics->responses_ready.Increment();
       exhausted_ = cursor_->Done();
     } else {
-      End(status);
+      End(status);  // Changes nothing where the call has ended meanwhile.
     }
   }
   Advance();
@@ -113,6 +115,7 @@ void BatchStream::OnCancel() { Abort(absl::CancelledError("the client has cancel
 void BatchStream::OnDone() {
   {
     MutexLock lock(&mutex_);
+    DropReady();
     host_->metrics->CountStreamEnd(end_.value_or(absl::OkStatus()));
   }
   host_->on_done(this);
@@ -126,7 +129,10 @@ void BatchStream::Advance() {
     NoteStall();
   }
   // Outside the mutex: gRPC may run the reaction before the call returns.
-  if (actions.produce) host_->producers->Submit([self = shared_from_this()] { self->Produce(); });
+  if (actions.produce) {
+    host_->metrics->responses_queued.Increment();
+    host_->producers->Submit([self = shared_from_this()] { self->Produce(); });
+  }
   if (actions.write) StartWrite(&outgoing_);
   if (actions.finish.has_value()) Finish(ToGrpc(*actions.finish));
 }
@@ -134,7 +140,7 @@ void BatchStream::Advance() {
 BatchStream::Actions BatchStream::Decide() {
   Actions actions;
   if (finished_) return actions;
-  const bool all_sent = exhausted_ && !ready_.has_value() && !producing_;
+  const bool all_sent = exhausted_ && ready_.empty() && !producing_;
   const bool nothing_wanted = reads_done_ && opened_ && credits_ == 0;
   if (all_sent || nothing_wanted) End(absl::OkStatus());
   if (end_.has_value()) {
@@ -143,14 +149,16 @@ BatchStream::Actions BatchStream::Decide() {
     actions.finish = end_;
     return actions;
   }
-  if (ready_.has_value() && credits_ > 0 && !writing_) {
-    outgoing_ = *std::move(ready_);
-    ready_.reset();
+  if (!ready_.empty() && credits_ > 0 && !writing_) {
+    outgoing_ = std::move(ready_.front());
+    ready_.pop_front();
+    host_->metrics->responses_ready.Decrement();
     --credits_;
     writing_ = true;
     actions.write = true;
   }
-  if (opened_ && !exhausted_ && !ready_.has_value() && !producing_) {
+  const bool has_room = static_cast<int>(ready_.size()) < host_->responses_ahead;
+  if (opened_ && !exhausted_ && has_room && !producing_) {
     producing_ = true;
     actions.produce = true;
   }
@@ -161,11 +169,16 @@ void BatchStream::End(const absl::Status& status) {
   if (!end_.has_value()) end_ = status;
 }
 
+void BatchStream::DropReady() {
+  host_->metrics->responses_ready.Decrement(static_cast<double>(ready_.size()));
+  ready_.clear();
+}
+
 void BatchStream::NoteStall() {
   Stall stall = Stall::kNone;
   if (!end_.has_value() && opened_ && !writing_) {
-    if (credits_ > 0 && !ready_.has_value()) stall = Stall::kLoader;
-    if (credits_ == 0 && ready_.has_value()) stall = Stall::kClient;
+    if (credits_ > 0 && ready_.empty()) stall = Stall::kLoader;
+    if (credits_ == 0 && !ready_.empty()) stall = Stall::kClient;
   }
   if (stall == stall_) return;
   const absl::Duration now = host_->clock->Monotonic();

@@ -5,6 +5,7 @@
 #include <grpcpp/support/server_callback.h>
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -22,15 +23,17 @@
 
 namespace bert::loader {
 
-// Sends a cursor's responses as credit allows. Holds at most two: one on its way, one made ahead. No thread waits for a
-// stream: gRPC's threads deliver events (a message read, a write done, the call cancelled), the producers' pool makes
-// responses, and each of them calls Advance, which does whatever has become possible.
+// Sends a cursor's responses as credit allows. Holds at most one on its way and Host::responses_ahead made ahead, so
+// that the shards' pages are read before the rows are wanted. No thread waits for a stream: gRPC's threads deliver
+// events (a message read, a write done, the call cancelled), the producers' pool makes responses, and each of them
+// calls Advance, which does whatever has become possible.
 //
 //   client                     stream                        pools
 //     | open, 2 credits  ------> |  open the dataset  ---------> openers
 //     |                          |  make response 0   ---------> producers
 //     | <------- response 0      |  make response 1   ---------> producers
 //     | <------- response 1      |  make response 2, hold it: no credit
+//     |                          |  make response 3, hold it: responses_ahead is 2
 //     | 1 credit         ------> |
 //     | <------- response 2      |  ...
 //
@@ -46,6 +49,8 @@ class BatchStream : public grpc::ServerBidiReactor<v1::StreamBatchesRequest, v1:
     WorkPool* producers;
     LoaderMetrics* metrics;
     Clock* clock;
+    // At least 1.
+    int responses_ahead;
     // Called once, last; may drop the stream.
     std::function<void(BatchStream*)> on_done;
   };
@@ -77,6 +82,7 @@ class BatchStream : public grpc::ServerBidiReactor<v1::StreamBatchesRequest, v1:
   void Advance();
   Actions Decide() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void End(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void DropReady() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void NoteStall() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const Host* const host_;
@@ -96,7 +102,7 @@ class BatchStream : public grpc::ServerBidiReactor<v1::StreamBatchesRequest, v1:
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   // The last response has been made.
   bool exhausted_ ABSL_GUARDED_BY(mutex_) = false;
-  std::optional<v1::StreamBatchesResponse> ready_ ABSL_GUARDED_BY(mutex_);
+  std::deque<v1::StreamBatchesResponse> ready_ ABSL_GUARDED_BY(mutex_);
   // How the call ends; nothing more is made or written.
   std::optional<absl::Status> end_ ABSL_GUARDED_BY(mutex_);
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;

@@ -1,5 +1,6 @@
 #include "dataloader/service/dataloader_service.h"
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -7,6 +8,7 @@
 #include "absl/time/clock.h"
 #include "common/rpc/status_conversion.h"
 #include "common/status_macros.h"
+#include "dataloader/service/batch_cursor.h"
 
 namespace bert::loader {
 namespace {
@@ -24,7 +26,8 @@ void Summarize(const corpus::SplitEntry& entry, int64_t rows, v1::SplitSummary* 
 
 absl::StatusOr<std::unique_ptr<DataloaderService>> DataloaderService::Create(const Options& options,
                                                                              LoaderMetrics* metrics, Clock* clock) {
-  ASSIGN_OR_RETURN(auto datasets, DatasetCache::Create(options.data_root, options.datasets_kept));
+  ASSIGN_OR_RETURN(auto datasets,
+                   DatasetCache::Create(options.data_root, options.datasets_kept, options.index_directory));
   return std::unique_ptr<DataloaderService>(new DataloaderService(options, std::move(datasets), metrics, clock));
 }
 
@@ -33,14 +36,16 @@ DataloaderService::DataloaderService(const Options& options, std::unique_ptr<Dat
     : options_(options),
       metrics_(metrics),
       datasets_(std::move(datasets)),
-      openers_("opener", kOpenerThreads),
-      producers_("producer", options.threads),
       host_{.datasets = datasets_.get(),
             .openers = &openers_,
             .producers = &producers_,
             .metrics = metrics,
             .clock = clock,
-            .on_done = [this](BatchStream* stream) { Remove(stream); }} {}
+            .responses_ahead = std::max(1, options.responses_ahead),
+            .on_done = [this](BatchStream* stream) { Remove(stream); }},
+      openers_("opener", kOpenerThreads),
+      producers_("producer", options.threads),
+      verifier_(datasets_.get(), options.verify, metrics) {}
 
 DataloaderService::~DataloaderService() {
   MutexLock lock(&mutex_);
@@ -87,8 +92,9 @@ absl::Status DataloaderService::Describe(const v1::DescribeDatasetRequest& reque
                                          v1::DescribeDatasetResponse* response) {
   ASSIGN_OR_RETURN(const auto served, datasets_->Get(request.dataset(), request.dataset_digest()));
   metrics_->open_datasets.Set(static_cast<double>(datasets_->size()));
-  ASSIGN_OR_RETURN(const auto train, served->Rows(corpus::SplitKind::kTrain, request.max_seq_len()));
-  ASSIGN_OR_RETURN(const auto validation, served->Rows(corpus::SplitKind::kValidation, request.max_seq_len()));
+  ASSIGN_OR_RETURN(const sampling::RowFormat format, RowFormatOf(request.rows()));
+  ASSIGN_OR_RETURN(const auto train, served->Rows(corpus::SplitKind::kTrain, request.max_seq_len(), format));
+  ASSIGN_OR_RETURN(const auto validation, served->Rows(corpus::SplitKind::kValidation, request.max_seq_len(), format));
   const corpus::Dataset& dataset = served->dataset();
   const corpus::VocabularyFacts& vocabulary = dataset.vocabulary();
   response->set_dataset_digest(dataset.digest());

@@ -15,6 +15,7 @@
 #include "common/mutex.h"
 #include "dataloader/service/batch_stream.h"
 #include "dataloader/service/dataset_cache.h"
+#include "dataloader/service/dataset_verifier.h"
 #include "dataloader/service/loader_metrics.h"
 #include "dataloader/service/work_pool.h"
 
@@ -30,6 +31,12 @@ class DataloaderService : public v1::DataloaderService::CallbackService {
     int streams_max = 1024;
     // Datasets that stay open when nobody uses them.
     int datasets_kept = 8;
+    // Of each stream, made before there is credit for them.
+    int responses_ahead = 2;
+    // Where row indexes are kept, see ServedDataset::Rows; empty: in memory.
+    std::string index_directory = {};
+    // How open datasets are looked at again.
+    DatasetVerifier::Options verify = {.interval = absl::ZeroDuration()};
   };
 
   // `metrics` and `clock` outlive the service. NOT_FOUND: data_root is no directory.
@@ -41,6 +48,8 @@ class DataloaderService : public v1::DataloaderService::CallbackService {
   // Ends every stream, and each that comes after, with UNAVAILABLE: clients go on at another loader.
   void StopStreams();
   int64_t open_streams() const;
+  // Looks at every open dataset for damage, now. Streams of a damaged one end with DATA_LOSS.
+  void VerifyDatasets() { verifier_.VerifyNow(); }
   // Waits until that many are open; false when `timeout` is over first.
   bool WaitForOpenStreams(int64_t count, absl::Duration timeout) const;
 
@@ -65,10 +74,12 @@ class DataloaderService : public v1::DataloaderService::CallbackService {
   std::map<BatchStream*, std::shared_ptr<BatchStream>> streams_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
 
+  // Before the pools, so that it outlives their last tasks.
+  const BatchStream::Host host_;
   // Opening a dataset reads it whole, so it must not hold up streams that have theirs.
   WorkPool openers_;
   WorkPool producers_;
-  const BatchStream::Host host_;
+  DatasetVerifier verifier_;
 };
 
 }  // namespace bert::loader

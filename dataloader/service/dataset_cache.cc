@@ -1,13 +1,17 @@
 #include "dataloader/service/dataset_cache.h"
 
 #include <spdlog/spdlog.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <filesystem>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/digest.h"
+#include "common/files.h"
 #include "common/status_macros.h"
 
 namespace bert::loader {
@@ -25,22 +29,112 @@ bool IsInside(const fs::path& path, const fs::path& root) {
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<const sampling::RowIndex>> ServedDataset::Rows(corpus::SplitKind split,
-                                                                              int32_t max_seq_len) {
+                                                                              int32_t max_seq_len,
+                                                                              sampling::RowFormat format) {
   MutexLock lock(&mutex_);
   const auto found = std::find_if(indexes_.begin(), indexes_.end(), [&](const Index& index) {
-    return index.split == split && index.rows->max_seq_len() == max_seq_len;
+    return index.split == split && index.rows->max_seq_len() == max_seq_len && index.rows->format() == format;
   });
   if (found != indexes_.end()) {
     indexes_.splice(indexes_.begin(), indexes_, found);
     return indexes_.front().rows;
   }
-  ASSIGN_OR_RETURN(auto rows, sampling::RowIndex::Build(dataset_, split, max_seq_len));
+  ASSIGN_OR_RETURN(auto rows, LoadOrBuild(split, max_seq_len, format));
   indexes_.push_front({split, rows});
   if (indexes_.size() > kIndexesKept) indexes_.pop_back();
   return rows;
 }
 
-absl::StatusOr<std::unique_ptr<DatasetCache>> DatasetCache::Create(const std::string& root, int capacity) {
+absl::StatusOr<std::shared_ptr<const sampling::RowIndex>> ServedDataset::LoadOrBuild(corpus::SplitKind split,
+                                                                                     int32_t max_seq_len,
+                                                                                     sampling::RowFormat format) const {
+  const std::string path =
+      absl::StrCat(index_directory_, "/", sampling::RowIndex::FileName(*dataset_, split, max_seq_len, format));
+  if (!index_directory_.empty()) {
+    auto loaded = sampling::RowIndex::Load(dataset_, split, max_seq_len, format, path);
+    if (loaded.ok() || absl::IsInvalidArgument(loaded.status())) return loaded;
+    if (!absl::IsNotFound(loaded.status())) {
+      spdlog::warn("building a row index anew: {}", std::string(loaded.status().message()));
+    }
+  }
+  ASSIGN_OR_RETURN(auto built, sampling::RowIndex::Build(dataset_, split, max_seq_len, format));
+  if (index_directory_.empty() || built->image().empty()) return built;
+  absl::Status written = MakeDirectories(index_directory_);
+  if (written.ok()) written = WriteFileDurably(path, built->image());
+  if (written.ok()) {
+    // Mapped pages are shared by all loaders of a machine and can be dropped; the built ones cannot.
+    auto mapped = sampling::RowIndex::Load(dataset_, split, max_seq_len, format, path);
+    if (mapped.ok()) return mapped;
+    written = mapped.status();
+  }
+  spdlog::warn("a row index stays in memory, and is built again next time bytes={}: {}", built->image().size(),
+               std::string(written.message()));
+  return built;
+}
+
+void ServedDataset::MarkDamaged(const absl::Status& why) {
+  std::string state = FileState();
+  MutexLock lock(&damage_mutex_);
+  if (!damage_.ok()) return;
+  spdlog::error("dataset={} digest={} is damaged and no longer served: {}", dataset_->directory(), dataset_->digest(),
+                std::string(why.message()));
+  damage_ = why;
+  state_when_damaged_ = std::move(state);
+}
+
+absl::Status ServedDataset::damage() const {
+  MutexLock lock(&damage_mutex_);
+  return damage_;
+}
+
+bool ServedDataset::ChangedSinceDamage() const {
+  const std::string state = FileState();
+  MutexLock lock(&damage_mutex_);
+  return state != state_when_damaged_;
+}
+
+std::string ServedDataset::FileState() const {
+  std::string state;
+  const auto add = [&](const std::string& name) {
+    struct stat info = {};
+    if (stat(absl::StrCat(dataset_->directory(), "/", name).c_str(), &info) != 0) info = {};
+    absl::StrAppend(&state, name, " ", info.st_ino, " ", info.st_size, " ", info.st_mtim.tv_sec, ".",
+                    info.st_mtim.tv_nsec, "\n");
+  };
+  add(corpus::kManifestFile);
+  for (const corpus::SplitEntry* split : {&dataset_->manifest().train, &dataset_->manifest().validation}) {
+    for (const corpus::ShardInfo& shard : split->shards) add(shard.file);
+  }
+  return state;
+}
+
+absl::Status ServedDataset::VerifyShards(size_t piece_bytes, const std::function<bool(size_t)>& pause) {
+  for (const auto kind : {corpus::SplitKind::kTrain, corpus::SplitKind::kValidation}) {
+    const bool is_train = kind == corpus::SplitKind::kTrain;
+    const corpus::SplitEntry& entry = is_train ? dataset_->manifest().train : dataset_->manifest().validation;
+    const auto& shards = dataset_->split(kind).shards();
+    for (size_t i = 0; i < shards.size(); ++i) {
+      Digester digester;
+      for (std::string_view rest = shards[i].contents(); !rest.empty();) {
+        const std::string_view piece = rest.substr(0, piece_bytes);
+        digester.Update(piece);
+        rest.remove_prefix(piece.size());
+        if (!pause(piece.size())) return absl::OkStatus();
+      }
+      if (const std::string digest = digester.Finish(); digest != entry.shards[i].digest) {
+        const absl::Status damaged =
+            absl::DataLossError(absl::StrCat(shards[i].path(), ": damaged since it was opened: digest is ", digest,
+                                             ", the manifest says ", entry.shards[i].digest));
+        MarkDamaged(damaged);
+        return damaged;
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<DatasetCache>> DatasetCache::Create(const std::string& root, int capacity,
+                                                                   const std::string& index_directory) {
   std::error_code error;
   const fs::path canonical = fs::canonical(root, error);
   if (error || !fs::is_directory(canonical, error)) {
@@ -48,7 +142,7 @@ absl::StatusOr<std::unique_ptr<DatasetCache>> DatasetCache::Create(const std::st
                                             " is no directory; make it, or name the folder that "
                                             "holds the datasets with --data-root"));
   }
-  return std::unique_ptr<DatasetCache>(new DatasetCache(canonical.string(), capacity));
+  return std::unique_ptr<DatasetCache>(new DatasetCache(canonical.string(), capacity, index_directory));
 }
 
 absl::StatusOr<std::string> DatasetCache::Resolve(const std::string& name) const {
@@ -102,6 +196,12 @@ absl::StatusOr<std::shared_ptr<ServedDataset>> DatasetCache::Get(const std::stri
                                                       ": it has been built anew; bring the old one back, or drop "
                                                       "data.dataset_digest and start a new job"));
   }
+  if (entry->served != nullptr) {
+    // To open it reads it whole: not for each client that asks again.
+    const absl::Status damage = entry->served->damage();
+    if (!damage.ok() && !entry->served->ChangedSinceDamage()) return damage;
+    if (!damage.ok()) entry->served = nullptr;
+  }
   if (entry->served == nullptr || entry->served->dataset().digest() != manifest->digest) {
     auto opened = corpus::Dataset::Open(path);
     if (!opened.ok()) {
@@ -111,7 +211,7 @@ absl::StatusOr<std::shared_ptr<ServedDataset>> DatasetCache::Get(const std::stri
     }
     spdlog::info("opened dataset={} digest={} train_tokens={} validation_tokens={}", name, (*opened)->digest(),
                  (*opened)->manifest().train.tokens, (*opened)->manifest().validation.tokens);
-    entry->served = std::make_shared<ServedDataset>(*std::move(opened));
+    entry->served = std::make_shared<ServedDataset>(*std::move(opened), index_directory_);
   }
   // Between reading the manifest and opening, it may have been replaced once more.
   if (!digest.empty() && entry->served->dataset().digest() != digest) {
@@ -123,6 +223,20 @@ absl::StatusOr<std::shared_ptr<ServedDataset>> DatasetCache::Get(const std::stri
 int64_t DatasetCache::size() const {
   MutexLock lock(&mutex_);
   return static_cast<int64_t>(entries_.size());
+}
+
+std::vector<std::shared_ptr<ServedDataset>> DatasetCache::Opened() const {
+  std::vector<std::shared_ptr<Entry>> entries;
+  {
+    MutexLock lock(&mutex_);
+    entries.assign(entries_.begin(), entries_.end());
+  }
+  std::vector<std::shared_ptr<ServedDataset>> opened;
+  for (const std::shared_ptr<Entry>& entry : entries) {
+    MutexLock lock(&entry->mutex);
+    if (entry->served != nullptr) opened.push_back(entry->served);
+  }
+  return opened;
 }
 
 }  // namespace bert::loader

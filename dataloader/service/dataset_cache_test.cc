@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -41,11 +42,11 @@ TEST_F(DatasetCacheTest, OpensOnceForAll) {
   for (const auto& slot : served) EXPECT_EQ(slot, served[0]);
   EXPECT_EQ(*cache_->Get("novels", served[0]->dataset().digest()), served[0]);
   EXPECT_EQ(*cache_->Get("./novels/", ""), served[0]);
-  const auto rows = served[0]->Rows(corpus::SplitKind::kTrain, 64);
+  const auto rows = served[0]->Rows(corpus::SplitKind::kTrain, 64, sampling::RowFormat::kPacked);
   ASSERT_TRUE(rows.ok());
-  EXPECT_EQ(*served[0]->Rows(corpus::SplitKind::kTrain, 64), *rows);
-  EXPECT_NE(*served[0]->Rows(corpus::SplitKind::kTrain, 65), *rows);
-  EXPECT_NE(*served[0]->Rows(corpus::SplitKind::kValidation, 64), *rows);
+  EXPECT_EQ(*served[0]->Rows(corpus::SplitKind::kTrain, 64, sampling::RowFormat::kPacked), *rows);
+  EXPECT_NE(*served[0]->Rows(corpus::SplitKind::kTrain, 65, sampling::RowFormat::kPacked), *rows);
+  EXPECT_NE(*served[0]->Rows(corpus::SplitKind::kValidation, 64, sampling::RowFormat::kPacked), *rows);
 }
 
 TEST_F(DatasetCacheTest, KeepsTheLatestUsed) {
@@ -100,6 +101,69 @@ TEST_F(DatasetCacheTest, WhatIsMissingOrDamagedIsNamedAndTriedAgain) {
   EXPECT_TRUE(cache_->Get("novels", "").ok());
   ASSERT_EQ(unlink((root_ + "/novels/manifest.json").c_str()), 0);
   EXPECT_EQ(cache_->Get("novels", "").status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(DatasetCacheTest, RowIndexesAreKeptInFiles) {
+  const std::string directory = base_ + "/index";
+  const auto rows_of = [&](sampling::RowFormat format) {
+    const auto cache = *DatasetCache::Create(root_, 2, directory);
+    return *(*cache->Get("novels", ""))->Rows(corpus::SplitKind::kTrain, 64, format);
+  };
+  const auto built = rows_of(sampling::RowFormat::kPacked);
+  const std::string path = absl::StrCat(
+      directory, "/",
+      sampling::RowIndex::FileName(built->dataset(), corpus::SplitKind::kTrain, 64, sampling::RowFormat::kPacked));
+  const std::string content = *ReadFile(path);
+  EXPECT_EQ(content, built->image());
+  // It is taken as it is, not written again.
+  struct stat first = {};
+  ASSERT_EQ(stat(path.c_str(), &first), 0);
+  EXPECT_EQ(rows_of(sampling::RowFormat::kPacked)->image(), content);
+  struct stat again = {};
+  ASSERT_EQ(stat(path.c_str(), &again), 0);
+  EXPECT_EQ(first.st_ino, again.st_ino);
+  // A damaged one is replaced.
+  std::string bad = content;
+  bad[100] = static_cast<char>(bad[100] ^ 1);
+  ASSERT_TRUE(WriteFileDurably(path, bad).ok());
+  EXPECT_EQ(rows_of(sampling::RowFormat::kPacked)->image(), content);
+  EXPECT_EQ(*ReadFile(path), content);
+  // One that needs no index has no file.
+  EXPECT_GT(rows_of(sampling::RowFormat::kTruncatePad)->rows(), 0);
+  EXPECT_GT(rows_of(sampling::RowFormat::kSentencePair)->rows(), 0);
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(directory), {}), 2);
+}
+
+TEST_F(DatasetCacheTest, WithoutAWritableIndexDirectoryRowsAreServedAllTheSame) {
+  const auto cache = *DatasetCache::Create(root_, 2, root_ + "/novels/manifest.json/index");
+  const auto rows = (*cache->Get("novels", ""))->Rows(corpus::SplitKind::kTrain, 64, sampling::RowFormat::kPacked);
+  ASSERT_TRUE(rows.ok()) << rows.status();
+  EXPECT_GT((*rows)->rows(), 0);
+}
+
+TEST_F(DatasetCacheTest, DamageThatComesLaterIsFoundAndRemembered) {
+  const auto served = *cache_->Get("novels", "");
+  const auto go_on = [](size_t) { return true; };
+  EXPECT_TRUE(served->VerifyShards(1000, go_on).ok());
+  EXPECT_TRUE(served->damage().ok());
+  EXPECT_THAT(cache_->Opened(), testing::ElementsAre(served));
+  const std::string shard = root_ + "/novels/shards/validation-00000.bin";
+  const std::string good = *ReadFile(shard);
+  std::string bad = good;
+  bad[70] = static_cast<char>(bad[70] ^ 4);
+  ASSERT_TRUE(WriteFile(shard, bad).ok());  // In place: the mapping sees it.
+  // Broken off, it says nothing.
+  EXPECT_TRUE(served->VerifyShards(1000, [](size_t) { return false; }).ok());
+  const absl::Status damaged = served->VerifyShards(1000, go_on);
+  EXPECT_EQ(damaged.code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(damaged.message(), HasSubstr("root/novels/shards/validation-00000.bin: damaged"));
+  EXPECT_EQ(served->damage(), damaged);
+  EXPECT_EQ(cache_->Get("novels", "").status(), damaged);
+  ASSERT_TRUE(WriteFileDurably(shard, good).ok());
+  const auto repaired = cache_->Get("novels", "");
+  ASSERT_TRUE(repaired.ok()) << repaired.status();
+  EXPECT_NE(*repaired, served);
+  EXPECT_TRUE((*repaired)->damage().ok());
 }
 
 TEST_F(DatasetCacheTest, ARootMustBeThere) {

@@ -27,10 +27,15 @@ struct LoaderMetrics {
   prometheus::Counter& responses;
   prometheus::Gauge& open_streams;
   prometheus::Gauge& open_datasets;
+  // Responses that are made and not yet sent, and responses waiting for a thread to make them.
+  prometheus::Gauge& responses_ready;
+  prometheus::Gauge& responses_queued;
   // Seconds in which a stream stood still: the client had given credit and nothing was made yet, or the other way
   // round.
   prometheus::Counter& stalled_by_loader;
   prometheus::Counter& stalled_by_client;
+  prometheus::Counter& verified_bytes;
+  prometheus::Counter& datasets_damaged;
   prometheus::Counter& heartbeats_ok;
   prometheus::Counter& heartbeats_failed;
   prometheus::Family<prometheus::Counter>& streams_ended;  // By status code.

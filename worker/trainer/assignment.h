@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "dataloader/sampling/row_format.h"
 #include "worker/model/model_config.h"
 
 namespace bert::trainer {
@@ -16,6 +17,8 @@ struct MaskingPlan {
   double mask_share = 0.8;
   double random_share = 0.1;
   bool whole_word = true;
+  int32_t ngram_max = 1;
+  int32_t max_predictions_per_seq = 0;  // 0: no such limit.
 };
 
 struct OptimizerPlan {
@@ -36,6 +39,7 @@ struct JobPlan {
   std::string dataset;
   std::string dataset_digest;  // Empty: any.
   int32_t max_seq_len = 128;
+  sampling::RowFormat row_format = sampling::RowFormat::kPacked;
   MaskingPlan masking;
   OptimizerPlan optimizer;
   int64_t steps = 1;

@@ -36,7 +36,15 @@ JobPlan ReadPlan(const v1::JobSpec& spec) {
   plan.dataset_digest = spec.data().dataset_digest();
   plan.max_seq_len = spec.data().max_seq_len();
   const v1::MaskingSpec& masking = spec.data().masking();
-  plan.masking = {masking.probability(), masking.mask_share(), masking.random_share(), masking.whole_word()};
+  plan.masking = {.probability = masking.probability(),
+                  .mask_share = masking.mask_share(),
+                  .random_share = masking.random_share(),
+                  .whole_word = masking.whole_word(),
+                  // Jobs of earlier versions have none.
+                  .ngram_max = masking.has_ngram_max() ? masking.ngram_max() : 1,
+                  .max_predictions_per_seq = masking.max_predictions_per_seq()};
+  plan.row_format = spec.data().rows() == v1::ROW_FORMAT_TRUNCATE_PAD ? sampling::RowFormat::kTruncatePad
+                                                                      : sampling::RowFormat::kPacked;
   const v1::OptimizerSpec& optimizer = spec.train().optimizer();
   plan.optimizer = {.learning_rate = optimizer.learning_rate(),
                     .warmup_steps = optimizer.warmup_steps(),

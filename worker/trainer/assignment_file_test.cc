@@ -17,7 +17,9 @@ constexpr char kJson[] = R"({
               "activation": "ACTIVATION_GELU", "hiddenDropout": 0.0, "attentionDropout": 0.25,
               "layerNormEps": 1e-12, "initializerRange": 0.02},
     "data": {"dataset": "novels", "datasetDigest": "xxh128:aa", "maxSeqLen": 128,
-             "masking": {"probability": 0.15, "maskShare": 0.8, "randomShare": 0.1, "wholeWord": true}},
+             "masking": {"probability": 0.15, "maskShare": 0.8, "randomShare": 0.1, "wholeWord": true,
+                                                       "ngramMax": 3, "maxPredictionsPerSeq": 20},
+             "rows": "ROW_FORMAT_TRUNCATE_PAD"},
     "train": {"steps": "2000", "globalBatchSize": 64, "microBatchSize": 32, "precision": "PRECISION_BF16",
               "optimizer": {"learningRate": 0.001, "warmupSteps": "200", "beta1": 0.9, "beta2": 0.98, "epsilon": 1e-6,
                             "weightDecay": 0.01, "maxGradNorm": 1.0},
@@ -53,6 +55,9 @@ TEST(AssignmentFileTest, ReadsEveryField) {
   EXPECT_EQ(plan.dataset, "novels");
   EXPECT_EQ(plan.max_seq_len, 128);
   EXPECT_EQ(plan.masking.mask_share, 0.8);
+  EXPECT_EQ(plan.masking.ngram_max, 3);
+  EXPECT_EQ(plan.masking.max_predictions_per_seq, 20);
+  EXPECT_EQ(plan.row_format, sampling::RowFormat::kTruncatePad);
   EXPECT_EQ(plan.optimizer.beta2, 0.98);
   EXPECT_EQ(plan.optimizer.warmup_steps, 200);
   EXPECT_EQ(plan.steps, 2000);

@@ -28,8 +28,6 @@ using Stream = grpc::ClientReaderWriter<v1::StreamBatchesRequest, v1::StreamBatc
 constexpr absl::Duration kRetryInitial = absl::Milliseconds(50);
 constexpr absl::Duration kRetryMax = absl::Seconds(2);
 constexpr absl::Duration kWarnEvery = absl::Seconds(30);
-// Of one response: large enough that its overhead is nothing, far below the message limit.
-constexpr int64_t kResponseBytes = 256 << 10;
 // A token on the wire, with its share of everything else, at most.
 constexpr int64_t kTokenBytesMax = 8;
 
@@ -40,8 +38,7 @@ class BatchStream : public BatchSource {
         credentials_(credentials),
         options_(options),
         rows_per_response_(static_cast<int32_t>(
-            std::clamp<int64_t>(kResponseBytes / (kTokenBytesMax * options.max_seq_len), 1, 1 << 16))),
-        next_loader_(options.first_loader),
+            std::clamp<int64_t>(options.response_bytes / (kTokenBytesMax * options.max_seq_len), 1, 1 << 16))),
         next_step_(options.range.first_step) {
     thread_ = std::thread([this] {
       pthread_setname_np(pthread_self(), "batches");
@@ -104,12 +101,13 @@ class BatchStream : public BatchSource {
 
   void Prefetch() {
     Backoff backoff(kRetryInitial, kRetryMax, RandomSeed());
+    const auto rank = static_cast<size_t>(options_.first_loader);
     size_t refusals = 0;
     while (true) {
       const std::vector<std::string> addresses = loaders_.Get();
       const int64_t step_before = next_step_;
       const absl::Status status = addresses.empty() ? absl::UnavailableError("no dataloader is known")
-                                                    : ReadFrom(addresses[next_loader_ % addresses.size()]);
+                                                    : ReadFrom(addresses[LoaderOf(rank, attempt_, addresses.size())]);
       if (next_step_ > step_before) {
         backoff.Reset();
         refusals = 0;
@@ -126,7 +124,7 @@ class BatchStream : public BatchSource {
           return;
         }
       }
-      ++next_loader_;
+      ++attempt_;
       WarnOfOutage(status);
       MutexLock lock(&mutex_);
       if (!stopping_) changed_.WaitFor(&mutex_, backoff.Next());
@@ -170,6 +168,9 @@ class BatchStream : public BatchSource {
     open.mutable_masking()->set_mask_share(options_.masking.mask_share);
     open.mutable_masking()->set_random_share(options_.masking.random_share);
     open.mutable_masking()->set_whole_word(options_.masking.whole_word);
+    open.mutable_masking()->set_ngram_max(options_.masking.ngram_max);
+    open.mutable_masking()->set_max_predictions_per_seq(options_.masking.max_predictions_per_seq);
+    open.set_rows(static_cast<v1::RowFormat>(options_.row_format));
     open.set_max_seq_len(options_.max_seq_len);
     open.set_global_batch_size(options_.range.global_rows);
     open.set_row_begin(options_.range.row_begin);
@@ -254,7 +255,7 @@ class BatchStream : public BatchSource {
                                               " of step ", response.step(), "; row ", expected, " of step ", next_step_,
                                               " was next"));
     }
-    ASSIGN_OR_RETURN(const sampling::RowBatch decoded,
+    ASSIGN_OR_RETURN(sampling::RowBatch decoded,
                      sampling::Decode({.step = response.step(),
                                        .row_begin = response.row_begin(),
                                        .row_count = response.row_count(),
@@ -263,10 +264,14 @@ class BatchStream : public BatchSource {
                                        .segment_lengths = response.segment_lengths(),
                                        .masked_counts = response.masked_counts(),
                                        .masked_positions = response.masked_positions(),
-                                       .labels = response.labels()},
-                                      {.vocab_size = options_.vocab_size, .max_seq_len = options_.max_seq_len}));
+                                       .labels = response.labels(),
+                                       .second_begins = response.second_begins(),
+                                       .is_next = response.is_next()},
+                                      {.vocab_size = options_.vocab_size,
+                                       .max_seq_len = options_.max_seq_len,
+                                       .sentence_pairs = options_.row_format == sampling::RowFormat::kSentencePair}));
     if (rows.row_count == 0) {
-      rows = decoded;
+      rows = std::move(decoded);
     } else {
       rows.Append(decoded);
     }
@@ -292,7 +297,7 @@ class BatchStream : public BatchSource {
   const int32_t rows_per_response_;
 
   // Of the reading thread, which alone changes them.
-  size_t next_loader_;
+  size_t attempt_ = 0;
   int64_t next_step_;
   int64_t warned_step_ = -1;
   absl::Time warned_at_ = absl::InfinitePast();

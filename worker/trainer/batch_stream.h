@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "dataloader/sampling/row_format.h"
 #include "worker/trainer/assignment.h"
 #include "worker/trainer/batch_source.h"
 #include "worker/trainer/loader_list.h"
@@ -24,11 +25,14 @@ struct BatchStreamOptions {
   uint64_t seed = 1;
   MaskingPlan masking;
   int32_t max_seq_len = 128;
+  sampling::RowFormat row_format = sampling::RowFormat::kPacked;
   int32_t vocab_size = 0;
   RowRange range;
   // Whole steps held ready; bounds the memory, together with the responses that the loader may have under way.
   int prefetch_steps = 4;
-  // The loader to start with, so that ranks spread over them: an index into the list, modulo its length.
+  // Of one response, about: large enough that its overhead is nothing, far below the message limit.
+  int64_t response_bytes = 256 << 10;
+  // The rank, so that ranks spread over the loaders: see LoaderOf.
   int first_loader = 0;
   // Silence of an open stream after which it is given up for another.
   absl::Duration stall_timeout = absl::Seconds(30);

@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <filesystem>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -31,8 +33,8 @@ CredentialFlags Insecure() {
   return credentials;
 }
 
-std::unique_ptr<RpcServer> Serve(grpc::Service* service) {
-  return *RpcServer::Start({.listen = "127.0.0.1:0",
+std::unique_ptr<RpcServer> Serve(grpc::Service* service, const std::string& listen = "127.0.0.1:0") {
+  return *RpcServer::Start({.listen = listen,
                             .credentials = Insecure(),
                             .configure = [=](grpc::ServerBuilder& builder) { builder.RegisterService(service); }});
 }
@@ -40,9 +42,9 @@ std::unique_ptr<RpcServer> Serve(grpc::Service* service) {
 // A real loader on a port of its own.
 class Loader {
  public:
-  explicit Loader(const std::string& data_root)
+  explicit Loader(const std::string& data_root, const std::string& listen = "127.0.0.1:0")
       : service_(*loader::DataloaderService::Create({.data_root = data_root}, &metrics_, &RealClock())),
-        server_(Serve(service_.get())) {}
+        server_(Serve(service_.get(), listen)) {}
   ~Loader() { Stop(); }
 
   const std::string& address() const { return server_->address(); }
@@ -57,6 +59,12 @@ class Loader {
   std::unique_ptr<loader::DataloaderService> service_;
   std::unique_ptr<RpcServer> server_;
 };
+
+std::vector<std::string> AddressesOf(const std::vector<std::unique_ptr<Loader>>& loaders) {
+  std::vector<std::string> addresses;
+  for (const auto& loader : loaders) addresses.push_back(loader->address());
+  return addresses;
+}
 
 // Takes every call and says nothing.
 class SilentService : public v1::DataloaderService::Service {
@@ -162,6 +170,115 @@ TEST_F(BatchStreamTest, WaitsForALoaderToComeBack) {
   loaders.Update({steady.address()});
   for (sampling::RowBatch& batch : ReadAll(*source)) steps.push_back(std::move(batch));
   EXPECT_EQ(steps, expected);
+}
+
+TEST_F(BatchStreamTest, ARestartedLoaderIsTakenUpAgain) {
+  auto loader = std::make_unique<Loader>(root_);
+  const LoaderList loaders({loader->address()});
+  const auto expected = ReadAll(*Open(loaders, Options(60)));
+  const auto source = Open(loaders, Options(60));
+  std::vector<sampling::RowBatch> steps;
+  for (const size_t until : {5u, 20u, 40u}) {
+    while (steps.size() < until) steps.push_back(*source->NextStep());
+    const std::string address = loader->address();
+    loader.reset();
+    loader = std::make_unique<Loader>(root_, address);
+  }
+  for (sampling::RowBatch& batch : ReadAll(*source)) steps.push_back(std::move(batch));
+  EXPECT_EQ(steps, expected);
+}
+
+// A shard goes bad on one machine: its loader leaves, and the rows go on elsewhere.
+TEST_F(BatchStreamTest, LeavesALoaderWhoseShardHasBeenDamaged) {
+  const std::string other_root = root_ + "-other";
+  std::filesystem::copy(root_, other_root, std::filesystem::copy_options::recursive);
+  {
+    Loader bad(other_root);
+    Loader good(root_);
+    const LoaderList good_list({good.address()});
+    const auto expected = ReadAll(*Open(good_list, Options(60)));
+    const LoaderList loaders({bad.address(), good.address()});
+    const auto source = Open(loaders, Options(60));
+    std::vector<sampling::RowBatch> steps;
+    while (steps.size() < 10) steps.push_back(*source->NextStep());
+    ASSERT_EQ(bad.service().open_streams(), 1);
+    // A token that is in the vocabulary, so that only the digest tells; in place, so that the mapping sees it. It is in
+    // rows that the stream has had or will not get from this loader.
+    const std::string shard = other_root + "/data/shards/validation-00000.bin";
+    std::string content = *ReadFile(shard);
+    content[64] = static_cast<char>(content[64] ^ 1);
+    ASSERT_TRUE(WriteFile(shard, content).ok());
+    bad.service().VerifyDatasets();
+    for (sampling::RowBatch& batch : ReadAll(*source)) steps.push_back(std::move(batch));
+    EXPECT_EQ(steps, expected);
+    EXPECT_TRUE(bad.service().WaitForOpenStreams(0, kPatience));
+    // Alone it is the error, and names the shard.
+    const LoaderList bad_list({bad.address()});
+    const auto refused = Open(bad_list, Options(60))->NextStep();
+    EXPECT_EQ(refused.status().code(), absl::StatusCode::kDataLoss);
+    EXPECT_THAT(refused.status().message(), HasSubstr("data/shards/validation-00000.bin: damaged"));
+  }
+  ASSERT_TRUE(RemoveTree(other_root).ok());
+}
+
+TEST_F(BatchStreamTest, RanksSpreadOverTheLoaders) {
+  std::vector<std::unique_ptr<Loader>> loaders;
+  for (int i = 0; i < 3; ++i) loaders.push_back(std::make_unique<Loader>(root_));
+  const LoaderList list(AddressesOf(loaders));
+  std::vector<std::unique_ptr<BatchSource>> ranks;
+  for (int rank = 0; rank < 6; ++rank) {
+    BatchStreamOptions options = Options(1'000'000);
+    options.first_loader = rank;
+    ranks.push_back(Open(list, options));
+  }
+  for (const auto& rank : ranks) ASSERT_TRUE(rank->NextStep().ok());
+  for (const auto& loader : loaders) EXPECT_EQ(loader->service().open_streams(), 2);
+  // The two that a loader leaves behind go to different ones.
+  loaders.front()->Stop();
+  // A stream is opened anew once there is room for its steps.
+  for (const auto& rank : ranks) {
+    for (int i = 0; i < 4; ++i) ASSERT_TRUE(rank->NextStep().ok());
+  }
+  EXPECT_TRUE(loaders[1]->service().WaitForOpenStreams(3, kPatience));
+  EXPECT_TRUE(loaders[2]->service().WaitForOpenStreams(3, kPatience));
+}
+
+TEST(LoaderOfTest, EveryRoundAsksEachLoaderOnce) {
+  for (size_t loaders = 1; loaders < 8; ++loaders) {
+    for (size_t rank = 0; rank < 20; ++rank) {
+      for (size_t attempt = 0; attempt < 20; ++attempt) {
+        std::set<size_t> asked;
+        for (size_t i = 0; i < loaders; ++i) asked.insert(LoaderOf(rank, attempt + i, loaders));
+        ASSERT_EQ(asked.size(), loaders) << "rank " << rank << " attempt " << attempt;
+        ASSERT_LT(*asked.rbegin(), loaders);
+      }
+    }
+    for (size_t rank = 0; rank < loaders; ++rank) EXPECT_EQ(LoaderOf(rank, 0, loaders), rank);
+  }
+}
+
+TEST_F(BatchStreamTest, ReadsRowsOfEveryFormat) {
+  Loader loader(root_);
+  const LoaderList loaders({loader.address()});
+  for (const auto format :
+       {sampling::RowFormat::kPacked, sampling::RowFormat::kTruncatePad, sampling::RowFormat::kSentencePair}) {
+    BatchStreamOptions options = Options(12);
+    options.row_format = format;
+    const auto steps = ReadAll(*Open(loaders, options));
+    ASSERT_EQ(steps.size(), 10u);
+    const bool pairs = format == sampling::RowFormat::kSentencePair;
+    for (const sampling::RowBatch& batch : steps) {
+      EXPECT_EQ(batch.second_begins.size(), pairs ? 26u : 0u);
+      if (format != sampling::RowFormat::kPacked) {
+        EXPECT_EQ(batch.segment_lengths.size(), 26u);
+      }
+    }
+    const auto dataset = DescribeDataset(loaders, credentials_, {"data", digest_, kSeqLen, format}, kPatience);
+    ASSERT_TRUE(dataset.ok());
+    if (format == sampling::RowFormat::kTruncatePad) {
+      EXPECT_EQ(dataset->train_rows, 200);
+    }
+  }
 }
 
 TEST_F(BatchStreamTest, LeavesASilentLoader) {

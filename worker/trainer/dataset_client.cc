@@ -44,6 +44,7 @@ absl::StatusOr<DatasetDescription> DescribeOnce(const std::string& address, cons
   request.set_dataset(query.dataset);
   request.set_dataset_digest(query.digest);
   request.set_max_seq_len(query.max_seq_len);
+  request.set_rows(static_cast<v1::RowFormat>(query.row_format));
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(kDescribeDeadline));
   v1::DescribeDatasetResponse response;

@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "dataloader/sampling/row_format.h"
 #include "worker/trainer/dataset_description.h"
 #include "worker/trainer/loader_list.h"
 
@@ -20,6 +21,7 @@ struct DatasetQuery {
   std::string dataset;
   std::string digest;  // Empty: any.
   int32_t max_seq_len = 128;
+  sampling::RowFormat row_format = sampling::RowFormat::kPacked;
 };
 
 // Asks one loader after the other, again and again until `timeout`. DEADLINE_EXCEEDED: none answered. NOT_FOUND,

@@ -2,6 +2,7 @@
 #ifndef BERT_WORKER_TRAINER_LOADER_LIST_H_
 #define BERT_WORKER_TRAINER_LOADER_LIST_H_
 
+#include <cstddef>
 #include <string>
 #include <utility>
 #include <vector>
@@ -10,6 +11,14 @@
 #include "common/mutex.h"
 
 namespace bert::trainer {
+
+// Which of `loaders` a rank asks at its attempt-th attempt, from 0: neighbouring ranks begin at neighbouring loaders,
+// and those that a lost loader leaves behind go on at different ones. Any `loaders` attempts in a row ask each once.
+constexpr size_t LoaderOf(size_t rank, size_t attempt, size_t loaders) {
+  const size_t first = rank % loaders;
+  const size_t turn = attempt % loaders;
+  return turn == 0 ? first : (first + 1 + (rank / loaders + turn - 1) % (loaders - 1)) % loaders;
+}
 
 // Thread-safe.
 class LoaderList {

@@ -98,9 +98,9 @@ absl::Status Run(const Flags& flags, AbruptEnd& end) {
                      .end = &end,
                      .describe_dataset =
                          [&] {
-                           return DescribeDataset(loaders, flags.credentials,
-                                                  {plan.dataset, plan.dataset_digest, plan.max_seq_len},
-                                                  kLoaderTimeout);
+                           return DescribeDataset(
+                               loaders, flags.credentials,
+                               {plan.dataset, plan.dataset_digest, plan.max_seq_len, plan.row_format}, kLoaderTimeout);
                          },
                      .open_batches =
                          [&](const DatasetDescription& dataset, const RowRange& range) {
@@ -110,6 +110,7 @@ absl::Status Run(const Flags& flags, AbruptEnd& end) {
                                                    .seed = plan.seed,
                                                    .masking = plan.masking,
                                                    .max_seq_len = plan.max_seq_len,
+                                                   .row_format = plan.row_format,
                                                    .vocab_size = dataset.vocab_size,
                                                    .range = range,
                                                    .first_loader = assignment->rank,
