@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <ostream>
 #include <string>
 
@@ -12,8 +13,9 @@
 
 namespace bert::data {
 
-// "tokenizing  42%  6.5 of 15.5 MB, 8.1 MB/s": on a terminal one line written over ten times a second, else a line
-// every five seconds. Not thread-safe.
+// "tokenizing  [########------------]  42%  6.5 of 15.5 MB  8.1 MB/s  ETA 1m52s": on a terminal one line written over
+// ten times a second, else a line without the bar every five seconds. The speed is that since the first update, which
+// may come at a later point than the start. Not thread-safe.
 class ProgressLine {
  public:
   ProgressLine(std::string what, std::ostream& err, bool is_terminal, Clock& clock);
@@ -29,7 +31,8 @@ class ProgressLine {
   std::ostream& err_;
   const bool is_terminal_;
   Clock& clock_;
-  const absl::Duration started_;
+  absl::Duration started_;
+  std::optional<int64_t> first_bytes_;
   absl::Duration last_shown_;
   size_t width_ = 0;
 };

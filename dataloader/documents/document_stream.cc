@@ -12,15 +12,15 @@
 namespace bert::documents {
 namespace {
 
-constexpr int64_t kBatchBytes = 1 << 20;
-constexpr int64_t kQueuedBytesPerReader = 4 * kBatchBytes;
+constexpr int64_t kQueuedBytesPerReader = 4 << 20;
 // What an item costs besides its text; bounds how many small ones are in a batch, and how many small batches wait.
 constexpr int64_t kItemBytes = 64;
 constexpr int64_t kBatchOverheadBytes = 1 << 14;
 
 // Moves items into `batch` until it is full or the file ends; counts them in `*items`.
-absl::Status FillBatch(DocumentReader& reader, size_t file, int64_t* items, DocumentBatch* batch, int64_t* bytes) {
-  while (*bytes < kBatchBytes) {
+absl::Status FillBatch(DocumentReader& reader, int64_t batch_bytes, size_t file, int64_t* items, DocumentBatch* batch,
+                       int64_t* bytes) {
+  while (*bytes < batch_bytes) {
     ASSIGN_OR_RETURN(std::optional<Item> item, reader.Next());
     if (!item) {
       ASSIGN_OR_RETURN(batch->end, reader.Finish());
@@ -45,13 +45,14 @@ absl::Status FillBatch(DocumentReader& reader, size_t file, int64_t* items, Docu
 
 }  // namespace
 
-DocumentStream::DocumentStream(std::vector<InputFile> files, int readers, Position start)
+DocumentStream::DocumentStream(std::vector<InputFile> files, int readers, Position start, int64_t batch_bytes)
     : files_(std::move(files)),
       start_(start),
+      batch_bytes_(batch_bytes),
       queued_bytes_max_(kQueuedBytesPerReader * readers),
       next_to_read_(start.file),
       current_(start.file) {
-  BERT_CHECK(readers >= 1 && start.file <= files_.size());
+  BERT_CHECK(readers >= 1 && start.file <= files_.size() && batch_bytes >= 1);
   for (int i = 0; i < readers; ++i) {
     threads_.emplace_back([this] {
       pthread_setname_np(pthread_self(), "read-documents");
@@ -104,8 +105,8 @@ void DocumentStream::ReadFile(size_t file) {
   while (true) {
     DocumentBatch batch;
     batch.file = file;
-    int64_t bytes = kBatchOverheadBytes;
-    const absl::Status filled = FillBatch(**reader, file, &items, &batch, &bytes);
+    int64_t bytes = 0;
+    const absl::Status filled = FillBatch(**reader, batch_bytes_, file, &items, &batch, &bytes);
     if (!filled.ok()) {
       // What was read before the error is still given out: a build keeps it.
       batch.next = {.file = file, .items = items};
@@ -118,7 +119,8 @@ void DocumentStream::ReadFile(size_t file) {
   }
 }
 
-bool DocumentStream::Push(size_t file, Result result, int64_t bytes) {
+bool DocumentStream::Push(size_t file, Result result, int64_t text_bytes) {
+  const int64_t bytes = text_bytes + kBatchOverheadBytes;
   MutexLock lock(&mutex_);
   // The file that is given out may always have a batch, so that files ahead of it cannot hold it up.
   while (!stopped_ && queued_bytes_ >= queued_bytes_max_ && !(file == current_ && queues_[file].empty())) {

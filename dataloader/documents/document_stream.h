@@ -27,7 +27,7 @@ struct Position {
   friend bool operator==(const Position&, const Position&) = default;
 };
 
-// About a megabyte of documents from one file.
+// Some documents of one file.
 struct DocumentBatch {
   size_t file = 0;
   std::vector<std::string> documents;
@@ -44,8 +44,10 @@ struct DocumentBatch {
 // do. Memory: 4 MiB a reader, and the longest documents. Next() may be called by one thread at a time.
 class DocumentStream {
  public:
-  // Starts reading at `start`, whose file is read again up to there.
-  DocumentStream(std::vector<InputFile> files, int readers, Position start = {});
+  static constexpr int64_t kBatchBytes = 1 << 20;
+
+  // Starts reading at `start`, whose file is read again up to there. Batches end where they reach `batch_bytes`.
+  DocumentStream(std::vector<InputFile> files, int readers, Position start = {}, int64_t batch_bytes = kBatchBytes);
   // Stops reading.
   ~DocumentStream();
   DocumentStream(const DocumentStream&) = delete;
@@ -64,10 +66,11 @@ class DocumentStream {
   // Reads one file to its end, or until reading ends.
   void ReadFile(size_t file);
   // False when reading has ended.
-  bool Push(size_t file, Result result, int64_t bytes);
+  bool Push(size_t file, Result result, int64_t text_bytes);
 
   const std::vector<InputFile> files_;
   const Position start_;
+  const int64_t batch_bytes_;
   const int64_t queued_bytes_max_;
 
   Mutex mutex_;

@@ -122,6 +122,7 @@ struct ListedInput {
   // For a corpus that has no other name.
   std::string default_name;
   std::vector<InputFile> files;
+  std::vector<std::string> directories;
 };
 
 std::string DirectoryName(const fs::path& directory) {
@@ -141,13 +142,14 @@ std::string StemOf(fs::path path) {
 
 absl::StatusOr<ListedInput> ListPattern(const std::string& pattern) {
   const fs::path base = PatternBase(pattern);
-  ListedInput listed{.default_name = DirectoryName(base), .files = {}};
+  ListedInput listed{.default_name = DirectoryName(base), .files = {}, .directories = {}};
   ASSIGN_OR_RETURN(const std::vector<std::string> paths, Matches(pattern));
   std::error_code error;
   for (const std::string& path : paths) {
     if (fs::is_directory(path, error)) {
       ASSIGN_OR_RETURN(std::vector<InputFile> below, ListDirectory(path, base));
       listed.files.insert(listed.files.end(), below.begin(), below.end());
+      listed.directories.push_back(path);
     } else {
       ASSIGN_OR_RETURN(InputFile file, DescribeNamed(path, base));
       listed.files.push_back(std::move(file));
@@ -170,6 +172,7 @@ absl::StatusOr<ListedInput> ListInput(const std::string& path) {
   ListedInput listed;
   if (fs::is_directory(status)) {
     listed.default_name = DirectoryName(path);
+    listed.directories.push_back(path);
     ASSIGN_OR_RETURN(listed.files, ListDirectory(path, path));
     if (listed.files.empty()) {
       return absl::NotFoundError(absl::StrCat(path, ": no *.txt, *.jsonl or *.parquet file in this directory"));
@@ -269,6 +272,7 @@ absl::StatusOr<InputFiles> ListInputFiles(const InputSpec& spec) {
     const auto found = std::find(result.corpora.begin(), result.corpora.end(), name);
     const auto corpus = static_cast<int>(found - result.corpora.begin());
     if (found == result.corpora.end()) result.corpora.push_back(name);
+    result.directories.insert(result.directories.end(), listed.directories.begin(), listed.directories.end());
     for (InputFile& file : listed.files) {
       file.corpus = corpus;
       file.rule = rules.Of(name);

@@ -64,6 +64,8 @@ struct InputFile {
 struct InputFiles {
   std::vector<std::string> corpora;
   std::vector<InputFile> files;
+  // Those whose files were looked for.
+  std::vector<std::string> directories;
 };
 
 // The files behind the inputs, in the inputs' order, those of a directory or a pattern sorted by path. A directory
