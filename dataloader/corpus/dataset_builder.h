@@ -70,14 +70,14 @@ struct BuildReport {
 // Counts are per token id, both of the vocabulary's size.
 double UnigramCrossEntropy(absl::Span<const uint64_t> train_counts, absl::Span<const uint64_t> validation_counts);
 
-// Builds in "<output>.partial", with its journal in "<output>.journal", and renames at the end: a build that fails or is
-// killed leaves nothing at `output`, and an old dataset there as it was. What it has built stays for the next call where
-// that can go on with it; not after INVALID_ARGUMENT. A call with other inputs, options or another tokenizer starts
-// over. Documents keep the order of the inputs. Memory: 25 bytes for each different document (for a moment 57 where an
-// unfinished build is taken up), 8 MiB and about 6 MiB a thread, and a few times the longest document.
-// INVALID_ARGUMENT: options, something that cannot be read (strict), no training document. NOT_FOUND: an input or
-// tokenizer file. ALREADY_EXISTS: something is at `output` and `force` is not set, or it is no dataset.
-// FAILED_PRECONDITION: another process builds it.
+// Builds in "<output>.partial", with its journal in "<output>.journal", and renames at the end: a build that fails or
+// is killed leaves nothing at `output`, and an old dataset there as it was. What it has built stays for the next call
+// where that can go on with it; not after INVALID_ARGUMENT. A call with other inputs, options or another tokenizer
+// starts over. Documents keep the order of the inputs. Memory: 25 bytes for each different document (for a moment 57
+// where an unfinished build is taken up), 8 MiB a thread, and a few times the longest document. INVALID_ARGUMENT:
+// options, something that cannot be read (strict), no training document. NOT_FOUND: an input or tokenizer file.
+// ALREADY_EXISTS: something is at `output` and `force` is not set, or it is no dataset. FAILED_PRECONDITION: another
+// process builds it.
 absl::StatusOr<BuildReport> BuildDataset(const BuildOptions& options);
 
 }  // namespace bert::corpus
