@@ -15,8 +15,8 @@
 #include "common/status_macros.h"
 #include "dataloader/corpus/dataset.h"
 #include "dataloader/corpus/dataset_builder.h"
-#include "dataloader/corpus/text_reader.h"
 #include "dataloader/dataset_summary.h"
+#include "dataloader/documents/document_stream.h"
 #include "dataloader/progress_line.h"
 #include "dataloader/text/tokenizer_files.h"
 #include "dataloader/text/trained_tokenizer.h"
@@ -43,12 +43,12 @@ absl::StatusOr<text::VocabularyKind> ParseKind(std::string_view type) {
   return absl::InvalidArgumentError(absl::StrCat("--type '", std::string(type), "' is not known"));
 }
 
-// Logs the first few documents that are left out; a corpus in another encoding has one on every line.
+// Logs the first few things that are left out; a corpus in another encoding has one on every line.
 class LeftOutLog {
  public:
   void Add(const std::string& line) {
     if (++count_ <= kWarningsMax) spdlog::warn("{}", line);
-    if (count_ == kWarningsMax) spdlog::warn("further documents that are not UTF-8 are only counted");
+    if (count_ == kWarningsMax) spdlog::warn("what else cannot be read is only counted");
   }
 
  private:
@@ -75,22 +75,17 @@ absl::Status CheckTokenizerOutput(const TrainTokenizerFlags& flags, const text::
   return absl::OkStatus();
 }
 
-std::string LeftOutText(const corpus::BuildReport& report) {
-  return absl::StrFormat("left out: %d duplicate, %d not UTF-8, %d empty documents", report.duplicate_documents,
-                         report.invalid_documents, report.empty_documents);
-}
-
 }  // namespace
 
 absl::Status TrainTokenizer(const TrainTokenizerFlags& flags, const Terminal& terminal) {
   const absl::Duration start = terminal.clock.Monotonic();
   ASSIGN_OR_RETURN(const text::VocabularyKind kind, ParseKind(flags.type));
-  ASSIGN_OR_RETURN(std::vector<corpus::TextFile> files, corpus::ListTextFiles(flags.inputs));
+  ASSIGN_OR_RETURN(documents::InputFiles inputs, documents::ListInputFiles({.inputs = flags.inputs}));
   int64_t bytes_total = 0;
-  for (const corpus::TextFile& file : files) bytes_total += file.bytes;
+  for (const documents::InputFile& file : inputs.files) bytes_total += file.bytes;
   LeftOutLog left_out;
-  corpus::TextReader reader(std::move(files),
-                            {.strict = flags.strict, .report = [&](const std::string& line) { left_out.Add(line); }});
+  documents::DocumentStream stream(std::move(inputs.files), /*readers=*/1);
+  int64_t bytes_done = 0;
   std::optional<ProgressLine> merging;
   text::VocabularyTrainer trainer({.kind = kind,
                                    .vocab_size = flags.vocab_size,
@@ -105,10 +100,15 @@ absl::Status TrainTokenizer(const TrainTokenizerFlags& flags, const Terminal& te
   {
     ProgressLine progress("counting words", terminal.err, terminal.err_is_terminal, terminal.clock);
     while (true) {
-      ASSIGN_OR_RETURN(std::optional<std::string> document, reader.Next());
-      if (!document) break;
-      trainer.AddText(*std::move(document));
-      progress.Update(reader.bytes_read(), bytes_total);
+      ASSIGN_OR_RETURN(std::optional<documents::DocumentBatch> batch, stream.Next());
+      if (!batch) break;
+      for (const documents::Fault& fault : batch->faults) {
+        if (flags.strict) return absl::InvalidArgumentError(fault.message);
+        left_out.Add(fault.message);
+      }
+      for (std::string& document : batch->documents) trainer.AddText(std::move(document));
+      if (batch->end) bytes_done += batch->end->bytes;
+      progress.Update(bytes_done + (batch->end ? 0 : batch->bytes_read), bytes_total);
     }
   }
   merging.emplace("merging pairs", terminal.err, terminal.err_is_terminal, terminal.clock, kTokens);
@@ -124,8 +124,8 @@ absl::Status TrainTokenizer(const TrainTokenizerFlags& flags, const Terminal& te
   RETURN_IF_ERROR(CheckTokenizerOutput(flags, *tokenizer));
   RETURN_IF_ERROR(text::WriteTokenizerFiles(*tokenizer, flags.output));
   terminal.out << absl::StrFormat("%s: %d tokens from %d words (%d distinct) in %.1f MB, %.1f s\n", flags.output, size,
-                                  trainer.words(), trainer.distinct_words(),
-                                  static_cast<double>(reader.bytes_read()) / 1e6, SecondsSince(start, terminal.clock));
+                                  trainer.words(), trainer.distinct_words(), static_cast<double>(bytes_done) / 1e6,
+                                  SecondsSince(start, terminal.clock));
   return Flushed(terminal.out);
 }
 
@@ -142,6 +142,7 @@ absl::Status Build(const BuildFlags& flags, const Terminal& terminal, std::funct
       .strict = flags.strict,
       .force = flags.force,
       .threads = flags.threads,
+      .journal_bytes = flags.journal_bytes,
       .cancelled = std::move(cancelled),
       .progress = [&](const corpus::BuildProgress& now) { progress->Update(now.bytes_read, now.bytes_total); },
       .report = [&](const std::string& line) { left_out.Add(line); }};
@@ -153,14 +154,12 @@ absl::Status Build(const BuildFlags& flags, const Terminal& terminal, std::funct
     spdlog::warn("no document fell into the validation split: there is no validation loss and no baseline documents={}",
                  manifest.train.documents);
   }
-  const int64_t tokens = manifest.train.tokens + manifest.validation.tokens;
   const double seconds = SecondsSince(start, terminal.clock);
-  const double megabytes = static_cast<double>(report->bytes) / 1e6;
+  int64_t bytes = -report->resumed_bytes;
+  for (const corpus::CorpusEntry& corpus : manifest.corpora) bytes += corpus.bytes;
+  const double megabytes = static_cast<double>(bytes) / 1e6;
   terminal.out << SummaryText(flags.output, manifest)
-               << absl::StrFormat("\n%d files, %.1f MB, %.1f s (%.1f MB/s); [UNK] is %.4f%% of all tokens\n%s\n",
-                                  report->files, megabytes, seconds, megabytes / seconds,
-                                  100 * static_cast<double>(report->unknown_tokens) / static_cast<double>(tokens),
-                                  LeftOutText(*report));
+               << absl::StrFormat("\n%.1f MB read in %.1f s, %.1f MB/s\n", megabytes, seconds, megabytes / seconds);
   return Flushed(terminal.out);
 }
 

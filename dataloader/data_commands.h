@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "common/clock.h"
+#include "dataloader/documents/input_files.h"
 
 namespace bert::data {
 
@@ -44,12 +45,13 @@ struct TrainTokenizerFlags {
 absl::Status TrainTokenizer(const TrainTokenizerFlags& flags, const Terminal& terminal);
 
 struct BuildFlags {
-  std::vector<std::string> inputs = {};
+  documents::InputSpec inputs = {};
   std::string tokenizer = {};
   std::string output = {};
   double validation_share = 0.05;
   int64_t shard_tokens_max = int64_t{64} << 20;
   int threads = 1;
+  int64_t journal_bytes = int64_t{256} << 20;
   bool strict = false;
   bool force = false;
 };

@@ -25,7 +25,7 @@ struct DocumentSample {
 absl::StatusOr<std::vector<DocumentSample>> SampleDocuments(const corpus::Dataset& dataset,
                                                             const text::Tokenizer& tokenizer, int64_t count);
 
-// Splits, vocabulary and baseline as a small table.
+// Vocabulary and baseline, and small tables of splits and corpora.
 std::string SummaryText(const std::string& directory, const corpus::Manifest& manifest);
 
 // The same, complete, with the samples: one indented JSON object.

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <ostream>
 #include <string>
 
@@ -19,8 +20,9 @@ struct ProgressUnit {
   int digits;
 };
 
-// "tokenizing  42%  6.5 of 15.5 MB, 8.1 MB/s": on a terminal one line written over ten times a second, else a line
-// every five seconds. Not thread-safe.
+// "tokenizing  [########------------]  42%  6.5 of 15.5 MB  8.1 MB/s  ETA 1m52s": on a terminal one line written over
+// ten times a second, else a line without the bar every five seconds. The speed is that since the first update, which
+// may come at a later point than the start. Not thread-safe.
 class ProgressLine {
  public:
   ProgressLine(std::string what, std::ostream& err, bool is_terminal, Clock& clock,
@@ -38,7 +40,8 @@ class ProgressLine {
   const bool is_terminal_;
   Clock& clock_;
   const ProgressUnit unit_;
-  const absl::Duration started_;
+  absl::Duration started_;
+  std::optional<int64_t> first_done_;
   absl::Duration last_shown_;
   size_t width_ = 0;
 };

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Gets a Debian 12 machine ready to build: Debian packages by name, and Torch in .deps/venv.
+# Gets a Debian 12 machine ready to build: Debian packages by name, and Torch and Arrow in .deps/venv.
 #
 #   scripts/setup.sh           what building, training on CPUs and the quickstart need
 #   scripts/setup.sh --full    also what the tests and the CUDA build need (4 GB more)

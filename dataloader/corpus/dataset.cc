@@ -192,7 +192,10 @@ absl::StatusOr<std::unique_ptr<SplitView>> Dataset::LoadSplit(const SplitEntry& 
 }
 
 absl::Status Verify(const std::string& directory) {
+  const std::string manifest_path = absl::StrCat(directory, "/", kManifestFile);
   ASSIGN_OR_RETURN(const std::shared_ptr<const Dataset> dataset, Dataset::Open(directory));
+  ASSIGN_OR_RETURN(const std::string manifest, ReadFile(manifest_path));
+  RETURN_IF_ERROR(CheckManifestBytes(manifest, manifest_path));
   const VocabularyFacts& vocabulary = dataset->vocabulary();
   for (const SplitKind kind : {SplitKind::kTrain, SplitKind::kValidation}) {
     for (const ShardReader& shard : dataset->split(kind).shards()) {
