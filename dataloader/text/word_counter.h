@@ -18,8 +18,9 @@
 namespace bert::text {
 
 // Texts are gathered until there is work for all threads, and counted while the caller gathers the next. The counts do
-// not depend on the number of threads. Memory: the distinct words, and for each thread a bounded number of words and a
-// few megabytes of text. To be used by one thread; the ones it starts have ended when Finish returns.
+// not depend on the number of threads. Memory: the distinct words, and for each thread a bounded number of them once
+// more (or those of one text) and a few megabytes of text. To be used by one thread; the ones it starts have ended when
+// Finish returns.
 class WordCounter {
  public:
   using Counts = absl::flat_hash_map<std::string, uint64_t>;
