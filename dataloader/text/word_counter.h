@@ -13,7 +13,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/functional/function_ref.h"
-#include "absl/synchronization/mutex.h"
+#include "common/mutex.h"
 
 namespace bert::text {
 
@@ -64,7 +64,7 @@ class WordCounter {
   std::vector<std::string> wave_;
   std::atomic<size_t> next_text_ = 0;
   std::vector<Local> local_;
-  absl::Mutex mutex_;
+  Mutex mutex_;
   Counts total_;  // Written under mutex_ while threads run, which end before it is read.
   uint64_t words_ = 0;
   std::vector<std::jthread> running_;  // Last: ends first.
