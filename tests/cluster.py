@@ -124,15 +124,16 @@ def write_text(path):
     path.write_text("\n\n".join(documents) + "\n", encoding="utf-8")
 
 
-def build_dataset(directory, vocab_size=1000, data="data/english"):
-    """A tokenizer and a dataset `<directory>/data/english` from real text."""
+def build_dataset(directory, vocab_size=1000, data="data/english", kind="wordpiece"):
+    """A tokenizer, as train-tokenizer's --type, and a dataset `<directory>/data/english` from real text."""
     text = directory / "english.txt"
     if not text.exists():
         write_text(text)
-    tokenizer = directory / f"tokenizer-{vocab_size}"
+    tokenizer = directory / f"tokenizer-{kind}-{vocab_size}"
     (directory / data).parent.mkdir(parents=True, exist_ok=True)
     tool = BINARIES / "bert-data"
-    run_ok([tool, "train-tokenizer", "--input", text, "--vocab-size", vocab_size, "--output", tokenizer])
+    train = [tool, "train-tokenizer", "--input", text, "--type", kind, "--vocab-size", vocab_size]
+    run_ok([*train, "--output", tokenizer])
     build = [tool, "build", "--input", text, "--tokenizer", tokenizer, "--output", directory / data]
     run_ok([*build, "--validation-share", 0.2])
     return directory / data

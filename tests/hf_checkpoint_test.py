@@ -34,20 +34,22 @@ def reference_loss(model, rows):
     return total / count, count
 
 
+def validation_rows(c, dataset):
+    """The file with what a job with these settings validates on, and its rows."""
+    file = c.home / f"rows-{dataset}.jsonl"
+    command = [cluster.BINARIES / "bert-data", "rows", c.home / "data" / dataset, "--split", "validation", "--json"]
+    file.write_text(cluster.run_ok([*command, "--max-seq-len", SEQ_LEN, "--seed", SEED, "--count", ROWS]))
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    assert len(rows) == ROWS, f"{len(rows)} rows"
+    return file, rows
+
+
 class HfCheckpointTest(cluster.ClusterTest):
     def test_transformers_has_our_validation_loss(self):
         c = self.start_cluster()
         settings = {"train__steps": STEPS, "checkpoint__every_steps": STEPS, "validation__rows": ROWS, "seed": SEED}
         jobs = {norm: c.submit(**settings, model__norm=norm, name=norm.replace("_", "-")) for norm in NORMS}
-        rows_file = c.home / "rows.jsonl"
-        rows_file.write_text(
-            cluster.run_ok(
-                [cluster.BINARIES / "bert-data", "rows", c.home / "data/english", "--split", "validation", "--json"]
-                + ["--max-seq-len", SEQ_LEN, "--seed", SEED, "--count", ROWS]
-            )
-        )
-        rows = [json.loads(line) for line in rows_file.read_text().splitlines()]
-        self.assertEqual(len(rows), ROWS)
+        rows_file, rows = validation_rows(c, "english")
         for norm, model_type in NORMS.items():
             with self.subTest(norm=norm):
                 validation = c.wait_for_state(jobs[norm], "SUCCEEDED")["last_validation"]
@@ -69,6 +71,30 @@ class HfCheckpointTest(cluster.ClusterTest):
                 )
                 self.assertAlmostEqual(evaluated["loss"] / validation["loss"], 1.0, delta=1e-4)
                 self._check_tokenizer(c, directory)
+
+    def test_byte_pairs_from_text_to_a_filled_mask(self):
+        c = self.make_cluster()
+        cluster.build_dataset(c.home, data="data/bytes", kind="byte-level-bpe")
+        c.start()
+        settings = {"train__steps": STEPS, "checkpoint__every_steps": STEPS, "validation__rows": ROWS, "seed": SEED}
+        job = c.submit(data__dataset="bytes", **settings)
+        validation = c.wait_for_state(job, "SUCCEEDED")["last_validation"]
+        directory = c.checkpoints(job)[0]["directory"]
+        model = transformers.AutoModelForMaskedLM.from_pretrained(directory).eval()
+        loss, count = reference_loss(model, validation_rows(c, "bytes")[1])
+        self.assertEqual(count, int(validation["masked_tokens"]))
+        self.assertAlmostEqual(loss / validation["loss"], 1.0, delta=1e-4)
+        self._check_tokenizer(c, directory)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(directory)
+        text = "You may convey a work based on the [MASK], or the modifications."
+        encoded = tokenizer(text, return_tensors="pt")
+        place = encoded["input_ids"][0].tolist().index(tokenizer.mask_token_id)
+        with torch.no_grad():
+            best = model(input_ids=encoded["input_ids"]).logits[0, place].topk(3).indices.tolist()
+        fill = [cluster.BINARIES / "bert-model", "fill-mask", "--model", directory, "--top-k", 3, "--json"]
+        mask = json.loads(cluster.run_ok([*fill, "--text", text]))["masks"][0]
+        self.assertEqual(mask["position"], place)
+        self.assertEqual([each["token"] for each in mask["predictions"]], tokenizer.convert_ids_to_tokens(best))
 
     def _check_tokenizer(self, c, directory):
         tokenizer = transformers.AutoTokenizer.from_pretrained(directory)

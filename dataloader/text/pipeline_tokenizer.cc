@@ -188,6 +188,7 @@ PipelineTokenizer::Edges PipelineTokenizer::EdgesOf(std::string_view token) cons
   if (IsByteLevel()) {
     std::string bytes;
     AppendBytesOfCharacters(token, &bytes);
+    if (bytes.empty()) return {};
     return {.continues = !IsSpaceByte(static_cast<uint8_t>(bytes.front())),
             .ends = IsSpaceByte(static_cast<uint8_t>(bytes.back()))};
   }

@@ -1,7 +1,6 @@
 #include "dataloader/text/tokenizer_json_reader.h"
 
 #include <algorithm>
-#include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -142,9 +141,8 @@ WordPieceModel::Options ReadWordPiece(const JsonFields& from) {
           .max_input_chars_per_word = from.Count("max_input_chars_per_word")};
 }
 
-// Puts a token at its id. False where another is there.
+// Puts a token at its id, for which there is room. False where another is there.
 bool Place(uint64_t id, std::string_view content, bool in_model, std::vector<std::optional<VocabularyToken>>* tokens) {
-  if (id >= tokens->size()) tokens->resize(id + 1);
   std::optional<VocabularyToken>& place = (*tokens)[id];
   if (place) return place->content == content;
   place = VocabularyToken{.content = std::string(content), .in_model = in_model};
@@ -160,37 +158,41 @@ AddedToken ReadAddedToken(const JsonFields& from) {
                    .rstrip = from.Bool("rstrip"),
                    .normalized = from.Bool("normalized"),
                    .special = from.Bool("special")};
+  if (from.Count("id") != token.id) from.Fail("id", "is too large");
   if (token.content.empty()) from.Fail("content", "is empty");
   return token;
 }
 
 // The vocabulary and the added tokens by id, which must be 0, 1, 2 and so on.
 void ReadTokens(const JsonFields& root, const JsonFields& model, TokenizerSpec* spec) {
-  // Far more than any vocabulary has, and few enough to make room for.
-  constexpr uint64_t kIdMax = 1 << 26;
-  std::vector<std::optional<VocabularyToken>> tokens;
   const Json* vocab = model.Find("vocab");
   if (vocab == nullptr || !vocab->is_object()) return model.Fail("vocab", "is not an object");
+  const std::vector<JsonFields> added = root.Objects("added_tokens");
+  // Without gaps no id is larger; a few places at the end may stay empty, for added tokens that the vocabulary has.
+  std::vector<std::optional<VocabularyToken>> tokens(vocab->size() + added.size());
   for (const auto& [token, id] : vocab->items()) {
-    if (!id.is_number_unsigned() || id.get<uint64_t>() > kIdMax) {
-      return model.Fail("vocab", absl::StrCat("the id of '", token, "' is not a number of 0 to ", kIdMax));
+    if (!id.is_number_unsigned() || id.get<uint64_t>() >= tokens.size()) {
+      return model.Fail("vocab", absl::StrCat("the id of '", token, "' is ", id.dump(), ", not one of 0 to ",
+                                              tokens.size() - 1, " without gaps"));
     }
     if (!Place(id.get<uint64_t>(), token, /*in_model=*/true, &tokens)) {
       return model.Fail("vocab", absl::StrCat("two tokens have id ", id.get<uint64_t>()));
     }
   }
-  for (const JsonFields& each : root.Objects("added_tokens")) {
+  for (const JsonFields& each : added) {
     AddedToken token = ReadAddedToken(each);
     const auto known = vocab->find(token.content);
     if (!root.ok()) return;
     if (known != vocab->end() && *known != token.id) {
       return each.Fail("id", absl::StrCat("is ", token.id, ", but model.vocab says ", known->dump()));
     }
-    if (token.id > kIdMax || !Place(token.id, token.content, /*in_model=*/false, &tokens)) {
+    if (token.id >= tokens.size()) return each.Fail("id", absl::StrCat(token.id, " leaves a gap"));
+    if (!Place(token.id, token.content, /*in_model=*/false, &tokens)) {
       return each.Fail("id", absl::StrCat(token.id, " is another token's"));
     }
     spec->added.push_back(std::move(token));
   }
+  while (!tokens.empty() && !tokens.back()) tokens.pop_back();
   for (size_t id = 0; id < tokens.size(); ++id) {
     if (!tokens[id]) return model.Fail("vocab", absl::StrCat("no token has id ", id, " of 0 to ", tokens.size() - 1));
     spec->tokens.push_back(*std::move(tokens[id]));

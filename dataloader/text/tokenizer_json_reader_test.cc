@@ -130,9 +130,11 @@ TEST(TokenizerJsonReaderTest, NamesWhatIsWrong) {
       {[](Json& json) { json.erase("model"); }, "model: is missing"},
       {[](Json& json) { json["model"]["vocab"] = 3; }, "model.vocab: is not an object"},
       {[](Json& json) { json["model"]["vocab"]["zz"] = 3; }, "model.vocab: two tokens have id 3"},
-      {[](Json& json) { json["model"]["vocab"]["zz"] = 99; }, "no token has id 24 of 0 to 99"},
-      {[](Json& json) { json["model"]["vocab"]["zz"] = -1; }, "the id of 'zz' is not a number"},
-      {[](Json& json) { json["model"]["vocab"]["zz"] = uint64_t{1} << 60; }, "the id of 'zz' is not a number"},
+      {[](Json& json) { json["model"]["vocab"]["zz"] = 99; }, "the id of 'zz' is 99, not one of 0 to 29"},
+      {[](Json& json) { json["model"]["vocab"]["zz"] = 26; }, "model.vocab: no token has id 24 of 0 to 26"},
+      {[](Json& json) { json["model"]["vocab"]["zz"] = -1; }, "the id of 'zz' is -1"},
+      {[](Json& json) { json["model"]["vocab"]["zz"] = "0"; }, "the id of 'zz' is \"0\""},
+      {[](Json& json) { json["added_tokens"][4]["id"] = 1000; }, "added_tokens[4].id: is 1000, but model.vocab says 4"},
       {[](Json& json) { json["model"]["merges"][0] = "abc"; }, "model.merges[0]: is neither a pair"},
       {[](Json& json) {
          json["model"]["merges"][0] = {"l", "?"};

@@ -52,7 +52,7 @@ void WordCounter::CountTexts(Local* local) {
 }
 
 void WordCounter::HandOver(Local* local) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   for (const auto& [word, count] : local->counts) total_[word] += count;
   local->counts.clear();
 }

@@ -13,13 +13,14 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/functional/function_ref.h"
-#include "absl/synchronization/mutex.h"
+#include "common/mutex.h"
 
 namespace bert::text {
 
 // Texts are gathered until there is work for all threads, and counted while the caller gathers the next. The counts do
-// not depend on the number of threads. Memory: the distinct words, and for each thread a bounded number of words and a
-// few megabytes of text. To be used by one thread; the ones it starts have ended when Finish returns.
+// not depend on the number of threads. Memory: the distinct words, and for each thread a bounded number of them once
+// more (or those of one text) and a few megabytes of text. To be used by one thread; the ones it starts have ended when
+// Finish returns.
 class WordCounter {
  public:
   using Counts = absl::flat_hash_map<std::string, uint64_t>;
@@ -63,7 +64,7 @@ class WordCounter {
   std::vector<std::string> wave_;
   std::atomic<size_t> next_text_ = 0;
   std::vector<Local> local_;
-  absl::Mutex mutex_;
+  Mutex mutex_;
   Counts total_;  // Written under mutex_ while threads run, which end before it is read.
   uint64_t words_ = 0;
   std::vector<std::jthread> running_;  // Last: ends first.
