@@ -19,6 +19,7 @@
 #include <string>
 
 #include "common/status_macros.h"
+#include "worker/model/cpu/parallel.h"
 #include "worker/model/masked_lm.h"
 #include "worker/trainer/adamw.h"
 
@@ -141,6 +142,7 @@ int main(int argc, char** argv) {
   app.add_option("--threads", options.threads)->check(CLI::Range(1, 1024))->capture_default_str();
   app.add_flag("--pre-ln", options.pre_ln);
   CLI11_PARSE(app, argc, argv);
+  bert::model::cpu::FlushDenormals();
   at::set_num_threads(options.threads);
   try {
     const absl::Status status = bert::model::Run(options);

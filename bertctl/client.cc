@@ -71,7 +71,7 @@ Client::Client(const ClientOptions& options, std::shared_ptr<grpc::Channel> chan
 absl::StatusOr<bool> Client::WaitForConnection(absl::Duration delay, absl::Duration until) {
   const auto left = [&] { return until - clock_.Monotonic(); };
   shutdown_.WaitFor(std::min(delay, left()));
-  bool connected = false;
+  bool connected = channel_->GetState(/*try_to_connect=*/false) == GRPC_CHANNEL_READY;
   // In slices, because a signal does not end the channel's wait.
   while (!connected && !shutdown_.Requested() && left() > absl::ZeroDuration()) {
     const absl::Duration slice = std::min(left(), kConnectSlice);
@@ -79,6 +79,15 @@ absl::StatusOr<bool> Client::WaitForConnection(absl::Duration delay, absl::Durat
   }
   if (shutdown_.Requested()) return absl::CancelledError("interrupted");
   return connected;
+}
+
+absl::Status Client::GiveUp(const absl::Status& status, bool connected) {
+  // A connection that broke would not be ready just after the call.
+  if (connected && absl::IsUnavailable(status) && channel_->GetState(/*try_to_connect=*/false) == GRPC_CHANNEL_READY) {
+    return absl::AbortedError(absl::StrCat("the coordinator at ", options_.address,
+                                           " cannot do this now: ", status.message(), "; try again"));
+  }
+  return absl::UnavailableError(status.message());
 }
 
 absl::Status Client::CallWithRetries(const std::function<grpc::Status(grpc::ClientContext&)>& call) {
@@ -91,8 +100,8 @@ absl::Status Client::CallWithRetries(const std::function<grpc::Status(grpc::Clie
     ASSIGN_OR_RETURN(const bool connected, WaitForConnection(delay, start + retry));
     grpc::ClientContext context;
     // Without a connection the call only tells why there is none.
-    const absl::Duration left = connected ? timeout - (clock_.Monotonic() - start) : kConnectSlice;
-    context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoNanoseconds(left));
+    const absl::Duration left = connected ? timeout - (clock_.Monotonic() - start) : absl::ZeroDuration();
+    context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoNanoseconds(std::max(left, kConnectSlice)));
     in_flight_->Set(&context);
     const absl::Status status = FromGrpc(call(context));
     in_flight_->Set(nullptr);
@@ -104,7 +113,7 @@ absl::Status Client::CallWithRetries(const std::function<grpc::Status(grpc::Clie
                                                       " did not answer within ", absl::FormatDuration(timeout)));
     }
     if (!IsGone(status)) return status;
-    if (clock_.Monotonic() - start >= retry) return absl::UnavailableError(status.message());
+    if (clock_.Monotonic() - start >= retry) return GiveUp(status, connected);
     delay = backoff.Next();
   }
 }
@@ -152,7 +161,7 @@ absl::Status Client::Follow(
     }
     if (is_late) status = absl::UnavailableError(kNoAnswer);
     if (!status.ok() && !IsGone(status)) return status;
-    if (!was_connected && clock_.Monotonic() >= first_contact_end) return absl::UnavailableError(status.message());
+    if (!was_connected && clock_.Monotonic() >= first_contact_end) return GiveUp(status, connected);
     if (was_connected && !is_lost) {
       note_(absl::StrCat("lost the coordinator at ", options_.address, "; trying again (the job goes on)"));
       is_lost = true;

@@ -25,14 +25,17 @@ namespace bert::ctl {
 struct ClientOptions {
   std::string address;
   CredentialFlags credentials;
-  // For a whole request, or a whole stream that is followed. Infinite: 20 s for a request, no end for a stream.
+  // For a whole request, or a whole stream. Infinite: 20 s for a request, no end for a stream: who reads a long log in
+  // a pager would lose the rest of it. A coordinator that is gone is noticed by the channel's keepalive.
   absl::Duration timeout = absl::InfiniteDuration();
   // How long a request is tried again while the coordinator is UNAVAILABLE.
   absl::Duration retry = absl::Seconds(3);
 };
 
 // Calls the coordinator. Every call is tried again while it is UNAVAILABLE, mutations with the same request_id, and
-// ends with CANCELLED once `shutdown` is requested. Called from one thread. `shutdown` and `clock` outlive it.
+// ends with CANCELLED once `shutdown` is requested. UNAVAILABLE: it could not be reached. ABORTED: it was reached and
+// said to the end that it cannot do this now (a full disk); the message names it. Called from one thread. `shutdown`
+// and `clock` outlive it.
 class Client {
  public:
   // Told of a connection that was lost and one that is there again.
@@ -73,6 +76,8 @@ class Client {
   // gRPC's synchronous calls drive a channel's connection only while one of them waits; a call that fails at once, as
   // it does between two attempts to connect, drives nothing. So this waits on the channel itself.
   absl::StatusOr<bool> WaitForConnection(absl::Duration delay, absl::Duration until);
+  // What a call says whose last attempt ended with `status`.
+  absl::Status GiveUp(const absl::Status& status, bool connected);
   // `call` runs one attempt.
   absl::Status CallWithRetries(const std::function<grpc::Status(grpc::ClientContext&)>& call);
   // Reads `open`'s stream, and the next one where it breaks. `on_response` returns false to end. `is_complete` says

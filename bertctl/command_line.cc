@@ -35,7 +35,7 @@ void AddGlobalOptions(CLI::App& app, Session& session, LogOptions& log) {
       ->envname("BERT_COORDINATOR");
   session.options.credentials.AddTo(app);
   AddDurationOption(app, "--timeout", session.options.timeout,
-                    "Give up after this time (exit 124); 20s by default, no end for watch, logs -f and --follow");
+                    "Give up after this time (exit 124); 20s by default, no end for watch, logs and --follow");
   AddDurationOption(app, "--retry", session.options.retry,
                     "Try for so long to reach the coordinator (exit 3); 3s by default");
   app.add_option("--log-level", log.level, "trace, debug, info, warning or error; warning by default");

@@ -329,6 +329,19 @@ TEST_F(CommandLineTest, AnUnreachableCoordinatorIsOneClearError) {
   }
 }
 
+TEST_F(CommandLineTest, ACoordinatorThatCannotWriteIsNotCalledUnreachable) {
+  // More than there are attempts within the time.
+  for (int i = 0; i < 100; ++i) {
+    coordinator_.FailNext({grpc::StatusCode::UNAVAILABLE, "cannot write journal /state/journal.sqlite: disk is full"});
+  }
+  const Result result = Run({"submit", "-f", spec_path_, "--retry", "1s"});
+  EXPECT_EQ(result.code, 1);
+  EXPECT_EQ(result.out, "");
+  EXPECT_EQ(result.err,
+            "bertctl: the coordinator at " + coordinator_.address() +
+                " cannot do this now: cannot write journal /state/journal.sqlite: disk is full; try again\n");
+}
+
 TEST_F(CommandLineTest, ARefusedConnectionIsNotAuthenticated) {
   coordinator_.FailNext({grpc::StatusCode::UNAVAILABLE, "Ssl handshake failed: certificate verify failed"});
   const Result result = Run({"list", "--retry", "1ns"});
@@ -336,16 +349,20 @@ TEST_F(CommandLineTest, ARefusedConnectionIsNotAuthenticated) {
   EXPECT_THAT(result.err, AllOf(HasSubstr("did not accept this connection"), HasSubstr("Check --tls-cert")));
 }
 
-TEST_F(CommandLineTest, AMissingCertificateIsAnError) {
-  std::istringstream in;
-  std::ostringstream out;
-  std::ostringstream err;
-  TestClock clock;
-  Console console{.in = in, .out = out, .err = err};
-  const ExitCode code = RunCommandLine(
-      {"list", "--tls-cert", "none.pem", "--tls-key", "none.pem", "--tls-ca", "none.pem"}, console, shutdown_, clock);
-  EXPECT_EQ(code, ExitCode::kError);
-  EXPECT_THAT(err.str(), HasSubstr("none.pem"));
+TEST_F(CommandLineTest, ACertificateThatCannotBeUsedIsAnError) {
+  // Missing, of a kind that even root may only write, and something else.
+  for (const std::string& path :
+       {directory_ + "/none.pem", std::string("/proc/sys/net/ipv4/route/flush"), spec_path_}) {
+    std::istringstream in;
+    std::ostringstream out;
+    std::ostringstream err;
+    TestClock clock;
+    Console console{.in = in, .out = out, .err = err};
+    const ExitCode code =
+        RunCommandLine({"list", "--tls-cert", path, "--tls-key", path, "--tls-ca", path}, console, shutdown_, clock);
+    EXPECT_EQ(code, ExitCode::kError) << path;
+    EXPECT_THAT(err.str(), HasSubstr(path));
+  }
 }
 
 TEST_F(CommandLineTest, WrongUsageIsNamed) {

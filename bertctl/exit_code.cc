@@ -53,7 +53,7 @@ std::string ExitCodeHelp() {
   3    the coordinator cannot be reached
   4    not authenticated
   5    the job's spec is not valid
-  6    the job could never be scheduled
+  6    submit --dry-run: all nodes together could not hold the job
   100  the job failed
   101  the job has not ended (get --exit-code)
   102  no such job

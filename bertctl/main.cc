@@ -6,6 +6,7 @@
 #include <iostream>
 
 #include "bertctl/command_line.h"
+#include "bertctl/interruptible_input.h"
 
 namespace {
 
@@ -36,7 +37,9 @@ int main(int argc, char** argv) {
   // gRPC's own log lines repeat what every error here says.
   setenv("GRPC_VERBOSITY", "NONE", 0);
   bert::ShutdownSignal shutdown;
-  bert::ctl::Console console{.in = std::cin,
+  bert::ctl::InterruptibleInput input(STDIN_FILENO, shutdown);
+  std::istream in(&input);
+  bert::ctl::Console console{.in = in,
                              .out = std::cout,
                              .err = std::cerr,
                              .out_is_terminal = isatty(STDOUT_FILENO) == 1,

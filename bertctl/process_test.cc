@@ -3,8 +3,11 @@
 #include <gmock/gmock.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <thread>
 
 #include "bertctl/example_job.h"
 #include "bertctl/fake_coordinator.h"
@@ -15,14 +18,15 @@ namespace {
 
 using testing::HasSubstr;
 
-// A child whose two outputs come through one pipe.
+// A child whose two outputs come through one pipe. Its input is `input`, or this process's.
 class Child {
  public:
-  explicit Child(std::vector<std::string> arguments) {
+  explicit Child(std::vector<std::string> arguments, int input = STDIN_FILENO) {
     int ends[2];
     BERT_CHECK(pipe2(ends, O_CLOEXEC) == 0);
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, input, STDIN_FILENO);
     posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
     posix_spawn_file_actions_adddup2(&actions, ends[1], STDERR_FILENO);
     arguments.insert(arguments.begin(), BERT_CTL_BINARY);
@@ -96,6 +100,33 @@ TEST_F(ProcessTest, CtrlCWhileTheCoordinatorIsAwayEndsAtOnce) {
   child.ReadUntil("lost the coordinator");
   child.Signal(SIGINT);
   EXPECT_EQ(child.Wait(), 130);
+}
+
+// Interrupts a child that waits for more of its standard input: it has read the beginning, and there is no end.
+int InterruptWhileReading(const std::vector<std::string>& arguments, std::string& said) {
+  int ends[2];
+  BERT_CHECK(pipe2(ends, O_CLOEXEC) == 0);
+  const std::string begun = "preset: tiny\n";
+  BERT_CHECK(write(ends[1], begun.data(), begun.size()) == static_cast<ssize_t>(begun.size()));
+  Child child(arguments, ends[0]);
+  for (int unread = 1; unread > 0;) {
+    BERT_CHECK(ioctl(ends[0], FIONREAD, &unread) == 0);
+    std::this_thread::yield();
+  }
+  child.Signal(SIGINT);
+  const int code = child.Wait();
+  said = child.seen();
+  close(ends[0]);
+  close(ends[1]);
+  return code;
+}
+
+TEST_F(ProcessTest, CtrlCEndsTheReadingOfStandardInput) {
+  std::string said;
+  EXPECT_EQ(InterruptWhileReading({"submit", "-f", "-", "--insecure", "--coordinator", coordinator_.address()}, said),
+            130);
+  EXPECT_EQ(said, "bertctl: interrupted; nothing was submitted\n");
+  EXPECT_TRUE(coordinator_.submits().empty());
 }
 
 TEST_F(ProcessTest, AClosedPipeEndsItWithoutASignal) {

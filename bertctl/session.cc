@@ -38,9 +38,9 @@ const std::map<std::string, OutputFormat>& FormatNames() {
 absl::StatusOr<std::unique_ptr<Client>> Session::Connect() {
   auto client =
       Client::Make(options, shutdown, clock, [this](const std::string& text) { on_note ? on_note(text) : Note(text); });
-  // A certificate that is not there is not a job that is not there.
-  if (absl::IsNotFound(client.status())) return absl::UnknownError(client.status().message());
-  return client;
+  // A certificate that is not there is not a job that is not there, and a key that may not be read is no refusal.
+  if (client.ok() || absl::IsInvalidArgument(client.status())) return client;
+  return absl::UnknownError(client.status().message());
 }
 
 void Session::Note(const std::string& text) {

@@ -92,6 +92,10 @@ ExitCode DryRun(Session& session, Client& client, const SubmitOptions& options, 
 
 ExitCode Submit(Session& session, const SubmitOptions& options) {
   const absl::StatusOr<std::string> text = ReadSpecText(options.file, session.console.in);
+  if (session.shutdown.Requested()) {
+    session.Note("interrupted; nothing was submitted");
+    return ExitCode::kInterrupted;
+  }
   if (!text.ok()) return session.Fail(Annotate(text.status(), "cannot read the job"), ExitCode::kError);
   const absl::StatusOr<CheckedSpec> spec = CheckSpec(*text, options);
   if (!spec.ok()) return FailSpec(session, options, spec.status());
@@ -121,7 +125,8 @@ void AddSubmitCommand(CLI::App& app, Session& session) {
       ->take_all();
   command->add_option("--name", options->name, "The job's name; the same as --set name=NAME");
   command->add_flag("--dry-run", options->dry_run,
-                    "Print the complete spec (-o yaml|json) and ask whether it could be scheduled; change nothing");
+                    "Print the complete spec (-o yaml|json) and ask whether the nodes there are could hold it (exit 6 "
+                    "where not; without --dry-run such a job waits for nodes); change nothing");
   command->add_flag("--follow", options->follow, "Show its progress until it ends; Ctrl-C detaches");
   AddOutputOption(*command, {OutputFormat::kName, OutputFormat::kJson, OutputFormat::kYaml}, options->format);
   command->footer(R"(Examples:

@@ -58,6 +58,15 @@ big                 PENDING  0/1000000       -         -         -         0    
             "          waits for 8 slots; 0 are free\n");
 }
 
+TEST(JobViewTest, DescribeSaysWhereTheTimeGoes) {
+  v1::Job job = ExampleJob();
+  job.mutable_time_shares()->set_data_wait(0.01);
+  job.mutable_time_shares()->set_compute(0.75);
+  job.mutable_time_shares()->set_all_reduce(0.125);
+  EXPECT_THAT(DescribeJob({job, {}, {}}, ExampleNow(), false),
+              HasSubstr("\nTime         compute 75.0%, all-reduce 12.5%, data wait 1.0%\n"));
+}
+
 TEST(JobViewTest, Describe) {
   EXPECT_EQ(DescribeJob({ExampleJob(), ExampleCheckpoints(), ExampleEvents()}, ExampleNow(), false),
             R"(Job          tiny-english-ab12c

@@ -6,7 +6,7 @@
 
 if(NOT BERT_TORCH_DIR)
   file(GLOB candidates ${CMAKE_SOURCE_DIR}/.deps/venv/lib/python3*/site-packages/torch)
-  list(GET candidates 0 first)
+  list(SUBLIST candidates 0 1 first)
   set(BERT_TORCH_DIR "${first}" CACHE PATH "Folder of the installed torch package" FORCE)
 endif()
 if(NOT EXISTS ${BERT_TORCH_DIR}/lib/libtorch_cpu.so)

@@ -1,6 +1,8 @@
 #include "common/http_endpoint.h"
 
+#include <arpa/inet.h>
 #include <httplib.h>
+#include <netinet/in.h>
 #include <prometheus/collectable.h>
 #include <prometheus/text_serializer.h>
 
@@ -32,7 +34,18 @@ absl::StatusOr<HostPort> ParseHostPort(const std::string& text) {
   return HostPort{std::move(host), port};
 }
 
-bool IsLoopback(const std::string& host) { return host == "localhost" || host == "::1" || host.rfind("127.", 0) == 0; }
+std::string FormatHostPort(const HostPort& address) {
+  const bool ipv6 = address.host.find(':') != std::string::npos;
+  return ipv6 ? absl::StrCat("[", address.host, "]:", address.port) : absl::StrCat(address.host, ":", address.port);
+}
+
+bool IsLoopback(const std::string& host) {
+  in_addr v4 = {};
+  if (inet_pton(AF_INET, host.c_str(), &v4) == 1) return ntohl(v4.s_addr) >> 24 == IN_LOOPBACKNET;
+  in6_addr v6 = {};
+  if (inet_pton(AF_INET6, host.c_str(), &v6) == 1) return IN6_IS_ADDR_LOOPBACK(&v6) != 0;
+  return host == "localhost";
+}
 
 struct HttpEndpoint::Impl {
   httplib::Server server;
@@ -84,7 +97,7 @@ absl::StatusOr<std::unique_ptr<HttpEndpoint>> HttpEndpoint::Start(Options option
                                                  ": the port is in use or the address is not this machine's; end the "
                                                  "process that holds it, or choose another with --http"));
   }
-  std::string address = absl::StrCat(listen.host, ":", port);
+  std::string address = FormatHostPort({listen.host, port});
   impl->thread = std::thread([&server] { server.listen_after_bind(); });
   // stop() before the server runs would be lost.
   while (!server.is_running()) std::this_thread::yield();

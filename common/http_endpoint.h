@@ -21,6 +21,9 @@ struct HostPort {
   int port = 0;
 };
 absl::StatusOr<HostPort> ParseHostPort(const std::string& text);
+// As ParseHostPort reads it.
+std::string FormatHostPort(const HostPort& address);
+// An address of 127.0.0.0/8, ::1, or the name localhost; no other name, whatever it resolves to.
 bool IsLoopback(const std::string& host);
 
 // Serves from Start until destruction, in threads of its own.

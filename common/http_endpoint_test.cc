@@ -49,8 +49,21 @@ TEST(HostPortTest, ReadsAddresses) {
   for (const char* bad : {"", "localhost", ":80", "a:", "a:-1", "a:65536", "a:80x"}) {
     EXPECT_EQ(ParseHostPort(bad).status().code(), absl::StatusCode::kInvalidArgument) << bad;
   }
-  EXPECT_TRUE(IsLoopback("127.1.2.3"));
-  EXPECT_FALSE(IsLoopback("0.0.0.0"));
+}
+
+TEST(HostPortTest, WritesWhatItReads) {
+  for (const char* address : {"127.0.0.1:7400", "node-a:1", "[::1]:7400", "[fe80::2]:65535"}) {
+    EXPECT_EQ(FormatHostPort(*ParseHostPort(address)), address);
+  }
+}
+
+TEST(HostPortTest, KnowsLoopbackAddresses) {
+  for (const char* host : {"127.0.0.1", "127.1.2.3", "::1", "0:0:0:0:0:0:0:1", "localhost"}) {
+    EXPECT_TRUE(IsLoopback(host)) << host;
+  }
+  for (const char* host : {"0.0.0.0", "::", "128.0.0.1", "127.example.com", "127.0.0.1.example.com", "node-a"}) {
+    EXPECT_FALSE(IsLoopback(host)) << host;
+  }
 }
 
 }  // namespace

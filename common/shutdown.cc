@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "common/check.h"
+#include "common/clock.h"
 
 namespace bert {
 namespace {
@@ -38,7 +39,7 @@ ShutdownSignal::ShutdownSignal() {
 
 ShutdownSignal::~ShutdownSignal() {
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     stopping_ = true;
   }
   pthread_kill(thread_.native_handle(), kWakeSignal);
@@ -54,30 +55,36 @@ void ShutdownSignal::Receive() {
       Request(number);
       continue;
     }
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     if (stopping_) return;
   }
 }
 
 int ShutdownSignal::Received() const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   return received_;
 }
 
 void ShutdownSignal::Wait() const { WaitFor(absl::InfiniteDuration()); }
 
 bool ShutdownSignal::WaitFor(absl::Duration timeout) const {
-  absl::MutexLock lock(&mutex_);
-  const auto requested = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return received_ != 0; };
-  return mutex_.AwaitWithTimeout(absl::Condition(&requested), timeout);
+  MutexLock lock(&mutex_);
+  const absl::Duration end = RealClock().Monotonic() + timeout;
+  while (received_ == 0) {
+    const absl::Duration left = end - RealClock().Monotonic();
+    if (left <= absl::ZeroDuration()) return false;
+    requested_.WaitFor(&mutex_, left);
+  }
+  return true;
 }
 
 void ShutdownSignal::Request(int signal_number) {
   std::vector<std::function<void()>> callbacks;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     if (received_ != 0) return;
     received_ = signal_number;
+    requested_.SignalAll();
     callbacks.swap(callbacks_);
   }
   for (const auto& callback : callbacks) callback();
@@ -85,7 +92,7 @@ void ShutdownSignal::Request(int signal_number) {
 
 void ShutdownSignal::OnRequest(std::function<void()> callback) {
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     if (received_ == 0) {
       callbacks_.push_back(std::move(callback));
       return;

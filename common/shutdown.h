@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "common/mutex.h"
 
 namespace bert {
 
@@ -37,7 +37,8 @@ class ShutdownSignal {
  private:
   void Receive();
 
-  mutable absl::Mutex mutex_;
+  mutable Mutex mutex_;
+  mutable CondVar requested_;
   int received_ ABSL_GUARDED_BY(mutex_) = 0;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<std::function<void()>> callbacks_ ABSL_GUARDED_BY(mutex_);

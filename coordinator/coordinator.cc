@@ -2,6 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -14,6 +15,20 @@ namespace {
 
 // Decisions follow from one another a few times at most; more would be a decision that does not take effect.
 constexpr int kSettleRoundsMax = 100;
+// Between two ticks; a longer time means that this process did not run.
+constexpr absl::Duration kStandstill = absl::Milliseconds(500);
+// After a compaction that failed: it costs a copy of the whole state, and the journal goes on without it.
+constexpr absl::Duration kCompactionPause = absl::Seconds(30);
+
+void Log(const Update& update) {
+  if (update.has_node_registered()) {
+    const auto& node = update.node_registered();
+    spdlog::info("NODE_REGISTERED node={} incarnation={} slots={}", node.node(), node.incarnation(), node.slots_size());
+  } else if (update.has_node_lost()) {
+    const auto& node = update.node_lost();
+    spdlog::warn("NODE_LOST node={} incarnation={}: {}", node.node(), node.incarnation(), node.reason());
+  }
+}
 
 }  // namespace
 
@@ -45,6 +60,7 @@ absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Recover(Options option
     if (job.state() != v1::JOB_STATE_STARTING) continue;
     coordinator->meetings_.emplace(id, Meeting(job.generation(), job.ranks_size(), now));
   }
+  parts.metrics->SetState(coordinator->state_, coordinator->loaders_.count());
   spdlog::info("recovered epoch={} jobs={} active={} nodes={} replayed_updates={}", recovered.epoch,
                coordinator->state_.jobs().size(), coordinator->state_.active_count(),
                coordinator->state_.nodes().size(), recovered.updates.size());
@@ -90,6 +106,7 @@ absl::Status Coordinator::Commit(const std::vector<Update>& updates, Answers& an
     }
     parts_.metrics->SetState(state_, loaders_.count());
   }
+  for (const Update& update : updates) Log(update);
   for (const auto& [job, event] : events) {
     spdlog::info("{} job={} generation={}: {}", event.type(), job.value(), event.generation(), event.message());
   }
@@ -109,7 +126,8 @@ absl::Status Coordinator::Settle(Answers& answers) {
       }
     }
     const absl::Status committed = Commit(decision.updates, answers);
-    BERT_CHECK(committed.ok() || absl::IsUnavailable(committed)) << "a decision is not valid: " << committed.ToString();
+    BERT_CHECK(committed.ok() || absl::IsUnavailable(committed) || absl::IsResourceExhausted(committed))
+        << "a decision is not valid: " << committed.ToString();
     RETURN_IF_ERROR(committed);
   }
   BERT_CHECK(false) << "decisions do not come to an end";
@@ -125,7 +143,7 @@ absl::Status Coordinator::Tick() {
       MutexLock lock(&mutex_);
       const absl::Duration now = parts_.clock->Monotonic();
       // This process stood still (a stalled disk, a stopped machine): nobody could renew a lease.
-      if (now - last_tick_ > options_.heartbeat_interval) RenewAllLeases();
+      if (now - last_tick_ > std::max(options_.heartbeat_interval, kStandstill)) RenewAllLeases();
       last_tick_ = now;
       if (loaders_.Expire(now)) parts_.metrics->SetState(state_, loaders_.count());
     }
@@ -137,9 +155,13 @@ absl::Status Coordinator::Tick() {
 }
 
 void Coordinator::CompactWhereDue() {
-  if (!parts_.journal->WantsCompaction()) return;
+  const absl::Duration now = parts_.clock->Monotonic();
+  if (now < next_compaction_ || !parts_.journal->WantsCompaction()) return;
   const absl::Status compacted = parts_.journal->Compact(epoch_, TakeSnapshot());
-  if (!compacted.ok()) spdlog::warn("journal not compacted: {}", compacted.ToString());
+  if (compacted.ok()) return;
+  spdlog::warn("journal not compacted, next attempt in {}: {}", absl::FormatDuration(kCompactionPause),
+               compacted.ToString());
+  next_compaction_ = now + kCompactionPause;
 }
 
 Snapshot Coordinator::TakeSnapshot() const {

@@ -126,7 +126,7 @@ class Coordinator {
   bool Overdue(const Meeting& meeting) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   v1::Job View(const JobRecord& job) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  v1::Job DryRun(Update submitted) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<v1::Job> DryRun(Update submitted) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckSession(const std::string& node, const std::string& incarnation) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<const JobRecord*> LiveJob(const std::string& job_id, int64_t generation) const
@@ -139,6 +139,8 @@ class Coordinator {
 
   Mutex commit_mutex_;
   int64_t epoch_ ABSL_GUARDED_BY(commit_mutex_) = 0;
+  // Of the monotonic clock.
+  absl::Duration next_compaction_ ABSL_GUARDED_BY(commit_mutex_) = -absl::InfiniteDuration();
 
   mutable Mutex mutex_ ABSL_ACQUIRED_AFTER(commit_mutex_);
   State state_ ABSL_GUARDED_BY(mutex_);

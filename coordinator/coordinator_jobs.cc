@@ -16,6 +16,7 @@ namespace {
 
 constexpr int kIdTokenLength = 6;
 constexpr int kPageSizeMax = 1000;
+constexpr size_t kPageBytesMax = 2 << 20;
 constexpr size_t kNameBytesMax = 256;
 
 absl::Status NoSuchJob(const std::string& id) { return absl::NotFoundError(absl::StrCat("no job '", id, "'")); }
@@ -67,11 +68,19 @@ absl::StatusOr<v1::Job> Coordinator::SubmitJob(const v1::SubmitJobRequest& reque
   return GetJob(id.value());
 }
 
-v1::Job Coordinator::DryRun(Update submitted) {
+absl::StatusOr<v1::Job> Coordinator::DryRun(Update submitted) {
   const JobId id(submitted.job_submitted().job_id());
+  const int64_t needed = submitted.job_submitted().spec().workers().min();
+  int64_t slots = 0;
+  for (const auto& [name, node] : state_.nodes()) slots += node.lost() ? 0 : node.slots_size();
+  // Where there is no node yet, nobody can say what there will be.
+  if (slots > 0 && needed > slots) {
+    return absl::FailedPreconditionError(absl::StrCat("needs ", needed, " slots; all nodes together have ", slots,
+                                                      ". Start more agents, or lower workers.min"));
+  }
   submitted.set_time_us(NowUs());
   State scratch = state_;
-  if (!scratch.Apply(submitted).ok()) return v1::Job();
+  RETURN_IF_ERROR(scratch.Apply(submitted));
   const Decision decision = Decide(scratch, Observe(), NowUs());
   const auto reason = decision.reasons.find(id);
   v1::Job job = ToJob(*scratch.FindJob(id), reason == decision.reasons.end() ? "" : reason->second, nullptr);
@@ -112,12 +121,15 @@ absl::StatusOr<v1::ListJobsResponse> Coordinator::ListJobs(const v1::ListJobsReq
   std::sort(matching.begin(), matching.end(),
             [](const JobRecord* a, const JobRecord* b) { return a->sequence() > b->sequence(); });
   v1::ListJobsResponse response;
-  for (const JobRecord* job : matching) {
-    if (response.jobs_size() == page_size) {
-      response.set_next_page_token(absl::StrCat(matching[page_size - 1]->sequence()));
+  size_t bytes = 0;
+  for (size_t i = 0; i < matching.size(); ++i) {
+    if (response.jobs_size() == page_size || bytes > kPageBytesMax) {
+      response.set_next_page_token(absl::StrCat(matching[i - 1]->sequence()));
       break;
     }
-    *response.add_jobs() = View(*job);
+    v1::Job& job = *response.add_jobs();
+    job = View(*matching[i]);
+    bytes += job.ByteSizeLong();
   }
   return response;
 }

@@ -23,6 +23,11 @@ class MemoryHistory : public HistorySink {
   absl::Status AddProgress(ProgressReport report) override {
     if (full) return absl::UnavailableError("full");
     JobProgress& job = progress[report.job];
+    if (!report.steps.empty() && job.last_validation.has_value() && job.validation_generation < report.generation &&
+        job.last_validation->step() >= report.steps.front().step()) {
+      job.last_validation.reset();
+      job.validation_generation = 0;
+    }
     if (!report.steps.empty()) {
       job.last_step = report.steps.back();
       job.step_generation = report.generation;

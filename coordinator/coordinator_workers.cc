@@ -16,6 +16,8 @@ namespace {
 constexpr int kSlotsMax = 1024;
 constexpr size_t kNameBytesMax = 256;
 constexpr size_t kPathBytesMax = 4096;
+// Of an assignment. All that keep_last allows, for each of a node's ranks, would not fit into an answer.
+constexpr int kResumePointsMax = 10;
 
 google::protobuf::Duration ToProtoDuration(absl::Duration duration) {
   google::protobuf::Duration proto;
@@ -184,6 +186,7 @@ v1::HeartbeatResponse Coordinator::Assignments(const NodeName& node) {
     }
     *assignment.mutable_spec() = job.spec();
     for (auto it = job.checkpoints().rbegin(); it != job.checkpoints().rend(); ++it) {
+      if (assignment.resume_points_size() == kResumePointsMax) break;
       v1::ResumePoint& point = *assignment.add_resume_points();
       point.set_step(it->step());
       point.set_directory(it->directory());
@@ -265,6 +268,12 @@ absl::StatusOr<v1::ReportProgressResponse> Coordinator::ReportProgress(const v1:
   if (!report.steps.empty() || !report.validations.empty()) {
     JobProgress updated = known;
     if (!report.steps.empty()) {
+      // Of a model that has been given up for the checkpoint before it.
+      if (updated.last_validation.has_value() && updated.validation_generation < request.generation() &&
+          updated.last_validation->step() >= report.steps.front().step()) {
+        updated.last_validation.reset();
+        updated.validation_generation = 0;
+      }
       updated.last_step = report.steps.back();
       updated.step_generation = request.generation();
     }
@@ -272,6 +281,8 @@ absl::StatusOr<v1::ReportProgressResponse> Coordinator::ReportProgress(const v1:
       updated.last_validation = report.validations.back();
       updated.validation_generation = request.generation();
     }
+    // Together with steps only: a report that repeats some, or has none, covers little time.
+    if (!report.steps.empty() && request.has_time_shares()) updated.time_shares = request.time_shares();
     RETURN_IF_ERROR(parts_.history->AddProgress(std::move(report)));
     known = std::move(updated);
     Touch(id);
@@ -331,8 +342,10 @@ absl::StatusOr<v1::LoaderHeartbeatResponse> Coordinator::LoaderHeartbeat(const v
   bool first = false;
   {
     MutexLock lock(&mutex_);
-    first = loaders_.count() == 0;
+    const size_t before = loaders_.count();
+    first = before == 0;
     loaders_.Heartbeat(request, parts_.clock->Monotonic(), parts_.clock->Now());
+    if (loaders_.count() != before) parts_.metrics->SetState(state_, loaders_.count());
   }
   // Jobs may wait for it. Where their start cannot be written, Tick tries again.
   if (first) Tick().IgnoreError();

@@ -7,7 +7,7 @@
 #include <tuple>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/string_view.h"
+#include "coordinator/text.h"
 #include "coordinator/timestamps.h"
 
 namespace bert::coordinator {
@@ -15,6 +15,7 @@ namespace {
 
 constexpr size_t kQuotedLineBytesMax = 300;
 constexpr size_t kTailLinesMax = 50;
+constexpr size_t kTailLineBytesMax = 1'000;
 // What a shell says of a process that a signal ended: this and the signal's number.
 constexpr int32_t kExitSignal = 128;
 
@@ -43,9 +44,9 @@ std::string CauseInWords(const RankFailure& failure) {
     absl::StrAppend(&words, " exited with code ", failure.exit_code);
     if (IsSecondary(failure)) absl::StrAppend(&words, " (it lost a peer)");
   }
-  if (!failure.detail.empty()) absl::StrAppend(&words, " (", failure.detail, ")");
+  if (!failure.detail.empty()) absl::StrAppend(&words, " (", CutText(failure.detail, kQuotedLineBytesMax), ")");
   if (failure.signal == 0 && !failure.log_tail.empty()) {
-    absl::StrAppend(&words, ": ", absl::string_view(failure.log_tail.back()).substr(0, kQuotedLineBytesMax));
+    absl::StrAppend(&words, ": ", CutText(failure.log_tail.back(), kQuotedLineBytesMax));
   }
   return words;
 }
@@ -64,7 +65,8 @@ v1::Failure ToProto(const RankFailure& failure, int64_t generation, int64_t time
   proto.set_cause(CauseInWords(failure));
   *proto.mutable_time() = ToTimestamp(time_us);
   const size_t skipped = failure.log_tail.size() > kTailLinesMax ? failure.log_tail.size() - kTailLinesMax : 0;
-  for (size_t i = skipped; i < failure.log_tail.size(); ++i) proto.add_log_tail(failure.log_tail[i]);
+  for (size_t i = skipped; i < failure.log_tail.size(); ++i)
+    proto.add_log_tail(CutText(failure.log_tail[i], kTailLineBytesMax));
   return proto;
 }
 

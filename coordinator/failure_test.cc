@@ -15,6 +15,7 @@ TEST(FailureTest, CausesAreInWords) {
             "rank 2 on node c is gone: no heartbeat for 3s");
   EXPECT_EQ(CauseInWords({.rank = 0, .node = "b", .exit_code = 127, .detail = "cannot start x"}),
             "rank 0 on node b exited with code 127 (cannot start x)");
+  EXPECT_LT(CauseInWords({.rank = 0, .node = "b", .exit_code = 127, .detail = std::string(100'000, 'x')}).size(), 400);
 }
 
 TEST(FailureTest, ThePeerThatWasLostIsTheCause) {

@@ -19,16 +19,20 @@ bool Parse(const SQLite::Column& column, Message& message) {
   return message.ParseFromArray(column.getBlob(), column.getBytes());
 }
 
+// Removes what older generations said of `first_step` and of what came after it.
+void RemoveSuperseded(SQLite::Database& database, const std::string& table, const ProgressReport& report,
+                      int64_t first_step) {
+  SQLite::Statement remove(database,
+                           absl::StrCat("DELETE FROM ", table, " WHERE job = ? AND step >= ? AND generation < ?"));
+  remove.bind(1, report.job.value());
+  remove.bind(2, first_step);
+  remove.bind(3, report.generation);
+  remove.exec();
+}
+
 template <typename Message>
 void WriteRows(SQLite::Database& database, const std::string& table, const ProgressReport& report,
                const std::vector<Message>& messages) {
-  if (messages.empty()) return;
-  SQLite::Statement superseded(database,
-                               absl::StrCat("DELETE FROM ", table, " WHERE job = ? AND step >= ? AND generation < ?"));
-  superseded.bind(1, report.job.value());
-  superseded.bind(2, static_cast<int64_t>(messages.front().step()));
-  superseded.bind(3, report.generation);
-  superseded.exec();
   SQLite::Statement insert(
       database, absl::StrCat("INSERT OR IGNORE INTO ", table, "(job, step, generation, data) VALUES(?,?,?,?)"));
   for (const Message& message : messages) {
@@ -42,11 +46,38 @@ void WriteRows(SQLite::Database& database, const std::string& table, const Progr
   }
 }
 
+// Adds the rows after `after_step`, in order; of more than `points_max` only so many, evenly spread, with the last.
+template <typename Message>
+void ReadThinned(SQLite::Database& database, const std::string& table, const JobId& job, int64_t after_step,
+                 int64_t points_max, google::protobuf::RepeatedPtrField<Message>& out) {
+  SQLite::Statement count(database, absl::StrCat("SELECT COUNT(*) FROM ", table, " WHERE job = ? AND step > ?"));
+  count.bind(1, job.value());
+  count.bind(2, after_step);
+  count.executeStep();
+  const int64_t rows = count.getColumn(0).getInt64();
+  SQLite::Statement query(database,
+                          absl::StrCat("SELECT data FROM ", table, " WHERE job = ? AND step > ? ORDER BY step"));
+  query.bind(1, job.value());
+  query.bind(2, after_step);
+  // Row i is taken where (i + 1) * points / rows reaches the next whole number; so is the last.
+  const int64_t points = std::min(rows, points_max);
+  for (int64_t i = 0; i < rows && query.executeStep(); ++i) {
+    if ((i + 1) * points / rows > i * points / rows) Parse(query.getColumn(0), *out.Add());
+  }
+}
+
 }  // namespace
 
 absl::Status History::AddProgress(ProgressReport report) {
   const int64_t bytes = kRowBytes * static_cast<int64_t>(report.steps.size() + report.validations.size());
   return database_->Enqueue(bytes, [report = std::move(report)](SQLite::Database& database) {
+    if (!report.steps.empty()) {
+      RemoveSuperseded(database, "steps", report, report.steps.front().step());
+      RemoveSuperseded(database, "validations", report, report.steps.front().step());
+    }
+    if (!report.validations.empty()) {
+      RemoveSuperseded(database, "validations", report, report.validations.front().step());
+    }
     WriteRows(database, "steps", report, report.steps);
     WriteRows(database, "validations", report, report.validations);
   });
@@ -54,8 +85,9 @@ absl::Status History::AddProgress(ProgressReport report) {
 
 void History::AddEvents(std::vector<std::pair<JobId, v1::JobEvent>> events) {
   if (events.empty()) return;
-  const int64_t bytes = kRowBytes * static_cast<int64_t>(events.size());
-  database_->EnqueueAlways(bytes, [events = std::move(events)](SQLite::Database& database) {
+  int64_t bytes = 0;
+  for (const auto& [job, event] : events) bytes += kRowBytes + static_cast<int64_t>(event.ByteSizeLong());
+  database_->EnqueueOrDrop(bytes, [events = std::move(events)](SQLite::Database& database) {
     SQLite::Statement insert(database, "INSERT INTO events(job, data) VALUES(?, ?)");
     for (const auto& [job, event] : events) {
       const std::string data = event.SerializeAsString();
@@ -90,25 +122,8 @@ absl::StatusOr<std::map<JobId, JobProgress>> History::LoadProgress() {
 absl::StatusOr<v1::ListStepsResponse> History::ListSteps(const JobId& job, int64_t after_step, int64_t points_max) {
   v1::ListStepsResponse response;
   RETURN_IF_ERROR(database_->Read([&](SQLite::Database& database) {
-    SQLite::Statement count(database, "SELECT COUNT(*) FROM steps WHERE job = ? AND step > ?");
-    count.bind(1, job.value());
-    count.bind(2, after_step);
-    count.executeStep();
-    const int64_t rows = count.getColumn(0).getInt64();
-    SQLite::Statement steps(database, "SELECT data FROM steps WHERE job = ? AND step > ? ORDER BY step");
-    steps.bind(1, job.value());
-    steps.bind(2, after_step);
-    // Row i is taken where (i + 1) * points / rows reaches the next whole number; so is the last.
-    const int64_t points = std::min(rows, points_max);
-    for (int64_t i = 0; i < rows && steps.executeStep(); ++i) {
-      if ((i + 1) * points / rows > i * points / rows) Parse(steps.getColumn(0), *response.add_steps());
-    }
-    SQLite::Statement validations(database, "SELECT data FROM validations WHERE job = ? AND step > ? ORDER BY step");
-    validations.bind(1, job.value());
-    validations.bind(2, after_step);
-    while (response.validations_size() < points_max && validations.executeStep()) {
-      Parse(validations.getColumn(0), *response.add_validations());
-    }
+    ReadThinned(database, "steps", job, after_step, points_max, *response.mutable_steps());
+    ReadThinned(database, "validations", job, after_step, points_max, *response.mutable_validations());
   }));
   return response;
 }

@@ -15,7 +15,8 @@
 namespace bert::coordinator {
 
 // When a generation computes steps again, its first report removes what older ones said of that step and those after
-// it: they are not part of the model any more. The last step stored is therefore the newest generation's.
+// it, validations too: they are not part of the model any more. The last step stored is therefore the newest
+// generation's.
 // Thread-safe.
 class History : public HistorySink {
  public:
@@ -27,7 +28,7 @@ class History : public HistorySink {
 
   // The newest of every job.
   absl::StatusOr<std::map<JobId, JobProgress>> LoadProgress();
-  // Steps and validations after `after_step`, oldest first; at most `points_max` steps, evenly thinned, the last one
+  // Steps and validations after `after_step`, oldest first; at most `points_max` of each, evenly thinned, the last one
   // always among them.
   absl::StatusOr<v1::ListStepsResponse> ListSteps(const JobId& job, int64_t after_step, int64_t points_max);
   // Oldest first.

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "common/status_macros.h"
 
 namespace bert::coordinator {
@@ -30,8 +31,20 @@ CREATE TABLE IF NOT EXISTS log_positions(job TEXT, generation INTEGER, rank INTE
                                          PRIMARY KEY(job, generation, rank)) WITHOUT ROWID;
 )sql";
 
-// SQLITE_CORRUPT and SQLITE_NOTADB.
-bool IsDamage(const SQLite::Exception& e) { return e.getErrorCode() == 11 || e.getErrorCode() == 26; }
+constexpr int kSqliteCorrupt = 11;
+constexpr int kSqliteNotADatabase = 26;
+
+bool IsDamage(const SQLite::Exception& e) {
+  return e.getErrorCode() == kSqliteCorrupt || e.getErrorCode() == kSqliteNotADatabase;
+}
+
+// Reads every page. Damage found here costs the history; found later it would stop all writing.
+void CheckPages(SQLite::Database& database) {
+  SQLite::Statement check(database, "PRAGMA quick_check(1)");
+  check.executeStep();
+  const std::string found = check.getColumn(0).getString();
+  if (found != "ok") throw SQLite::Exception(absl::StrReplaceAll(found, {{"\n", " "}}), kSqliteCorrupt);
+}
 
 std::unique_ptr<SQLite::Database> OpenWriter(const std::string& path) {
   auto database =
@@ -39,6 +52,7 @@ std::unique_ptr<SQLite::Database> OpenWriter(const std::string& path) {
   database->exec("PRAGMA journal_mode = WAL");
   database->exec("PRAGMA synchronous = NORMAL");
   database->exec(kSchema);
+  CheckPages(*database);
   return database;
 }
 
@@ -100,9 +114,14 @@ absl::Status HistoryDatabase::Enqueue(int64_t bytes, Write write) {
   return absl::OkStatus();
 }
 
-void HistoryDatabase::EnqueueAlways(int64_t bytes, Write write) {
+void HistoryDatabase::EnqueueOrDrop(int64_t bytes, Write write) {
   MutexLock lock(&mutex_);
-  Push(bytes, std::move(write));
+  if (queue_bytes_ + bytes <= kQueueBytesMax + kReserveBytes) {
+    Push(bytes, std::move(write));
+    return;
+  }
+  if (!dropped_) spdlog::error("history {} cannot be written; events are lost from here on", path_);
+  dropped_ = true;
 }
 
 absl::Status HistoryDatabase::Flush(absl::Duration timeout) {
@@ -110,25 +129,28 @@ absl::Status HistoryDatabase::Flush(absl::Duration timeout) {
   MutexLock lock(&mutex_);
   const int64_t target = enqueued_;
   while (written_ < target) {
+    if (!last_error_.ok()) return last_error_;
     const absl::Duration left = deadline - absl::Now();
     if (left <= absl::ZeroDuration()) {
-      return absl::UnavailableError(last_error_.ok() ? absl::StrCat("history ", path_, " is slow; try again")
-                                                     : std::string(last_error_.message()));
+      return absl::UnavailableError(absl::StrCat("history ", path_, " is slow; try again"));
     }
     changed_.WaitFor(&mutex_, left);
   }
   return absl::OkStatus();
 }
 
-absl::Status HistoryDatabase::Read(absl::FunctionRef<void(SQLite::Database&)> read) {
+absl::Status HistoryDatabase::Read(absl::FunctionRef<void(SQLite::Database&)> read, bool* saw_all) {
   // Where nothing can be written just now, what is there is still worth reading.
-  Flush(kReadFlush).IgnoreError();
+  const bool flushed = Flush(kReadFlush).ok();
+  if (saw_all != nullptr) *saw_all = flushed;
   MutexLock lock(&read_mutex_);
   try {
     read(*reader_);
     return absl::OkStatus();
   } catch (const SQLite::Exception& e) {
-    return absl::InternalError(absl::StrCat("cannot read history ", path_, ": ", e.what()));
+    const std::string message = absl::StrCat("cannot read history ", path_, ": ", e.what());
+    if (!IsDamage(e)) return absl::InternalError(message);
+    return absl::DataLossError(absl::StrCat(message, "; a restart of the coordinator moves a damaged one aside"));
   }
 }
 
@@ -161,10 +183,12 @@ void HistoryDatabase::Run() {
         if (!status.ok()) spdlog::warn("{}", std::string(status.message()));
         if (status.ok()) spdlog::info("history {} is written again", path_);
         last_error_ = status;
+        changed_.SignalAll();
       }
       if (status.ok()) {
         written_ += static_cast<int64_t>(batch.size());
         queue_bytes_ -= batch_bytes;
+        dropped_ = false;
         changed_.SignalAll();
         break;
       }

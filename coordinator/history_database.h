@@ -31,22 +31,27 @@ class HistoryDatabase {
   // Runs inside a transaction, perhaps more than once; may throw SQLite::Exception.
   using Write = std::function<void(SQLite::Database&)>;
 
-  // A damaged file is moved aside, with a warning in the log: nothing in it is needed to run.
+  // A damaged file is moved aside, with a warning in the log: nothing in it is needed to run. Every page is read for
+  // that, a second for a gigabyte.
   static absl::StatusOr<std::unique_ptr<HistoryDatabase>> Open(const std::string& path);
   // Writes what is queued, if that can be done at once.
   ~HistoryDatabase();
 
   // UNAVAILABLE: more than kQueueBytesMax wait. `bytes` is the write's rough size.
   absl::Status Enqueue(int64_t bytes, Write write);
-  // For what cannot be refused, because it has happened; it is small.
-  void EnqueueAlways(int64_t bytes, Write write);
-  // Returns once everything queued before is written. UNAVAILABLE: not within `timeout`, and why.
+  // For what nobody can send again, because it has happened; it is small. Goes kReserveBytes past that bound; beyond,
+  // where the disk has taken nothing for long, it is dropped, and the log says so once.
+  void EnqueueOrDrop(int64_t bytes, Write write);
+  // Returns once everything queued before is written. UNAVAILABLE: not within `timeout`, or, at once, the last attempt
+  // to write has failed; and why. Nobody waits for a full disk: those who would have something else to do.
   absl::Status Flush(absl::Duration timeout);
-  // Runs `read` on the readers' connection, after a short Flush so that what was told is seen. INTERNAL: SQLite's
-  // words.
-  absl::Status Read(absl::FunctionRef<void(SQLite::Database&)> read);
+  // Runs `read` on the readers' connection, after a short Flush so that what was told is seen; `saw_all`, where given,
+  // is set to whether that succeeded. DATA_LOSS: the file has
+  // been damaged since it was opened. INTERNAL: SQLite's words.
+  absl::Status Read(absl::FunctionRef<void(SQLite::Database&)> read, bool* saw_all = nullptr);
 
   static constexpr int64_t kQueueBytesMax = 32 << 20;
+  static constexpr int64_t kReserveBytes = 8 << 20;
 
  private:
   struct Item {
@@ -73,6 +78,8 @@ class HistoryDatabase {
   int64_t enqueued_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t written_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Status last_error_ ABSL_GUARDED_BY(mutex_);
+  // Since the queue was last written.
+  bool dropped_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };

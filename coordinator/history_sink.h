@@ -20,6 +20,8 @@ struct JobProgress {
   int64_t step_generation = 0;
   std::optional<v1::ValidationMetrics> last_validation;
   int64_t validation_generation = 0;
+  // Of the newest report; not part of the history.
+  std::optional<v1::TimeShares> time_shares;
 };
 
 // Steps and validations of one report, as accepted.

@@ -1,11 +1,14 @@
 #include "coordinator/history.h"
 
+#include <SQLiteCpp/SQLiteCpp.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <fstream>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -57,6 +60,19 @@ class HistoryTest : public testing::Test {
     ASSERT_TRUE(history_->AddProgress(report).ok());
   }
 
+  void Validate(const std::string& job, int64_t generation, const std::vector<int64_t>& steps) {
+    ProgressReport report{.job = JobId(job), .generation = generation, .steps = {}, .validations = {}};
+    for (const int64_t step : steps) report.validations.emplace_back().set_step(step);
+    ASSERT_TRUE(history_->AddProgress(report).ok());
+  }
+
+  std::vector<int64_t> Validations(const std::string& job, int64_t points = 10'000) {
+    const auto response = history_->ListSteps(JobId(job), 0, points);
+    std::vector<int64_t> steps;
+    for (const auto& validation : response->validations()) steps.push_back(validation.step());
+    return steps;
+  }
+
   std::vector<int64_t> Steps(const std::string& job, int64_t after = 0, int64_t points = 10'000) {
     const auto response = history_->ListSteps(JobId(job), after, points);
     std::vector<int64_t> steps;
@@ -79,7 +95,7 @@ class HistoryTest : public testing::Test {
   std::vector<std::string> Lines(const std::string& job, std::optional<int32_t> rank = std::nullopt) {
     const auto lines = logs_->Read(JobId(job), rank, 0, 1000);
     std::vector<std::string> texts;
-    for (const v1::LogLine& line : *lines) texts.push_back(line.text());
+    for (const v1::LogLine& line : lines->lines) texts.push_back(line.text());
     return texts;
   }
 
@@ -104,11 +120,26 @@ TEST_F(HistoryTest, RerunStepsReplaceOlderOnes) {
   EXPECT_EQ(progress->at(JobId("k")).last_step->step(), 3);
 }
 
+TEST_F(HistoryTest, AResumeDiscardsValidationsToo) {
+  Report("j", 1, 1, 20);
+  Validate("j", 1, {5, 10, 15});
+  // From the checkpoint of step 10: its validation holds.
+  Report("j", 2, 11, 12);
+  EXPECT_THAT(Validations("j"), ElementsAre(5, 10));
+  const auto progress = history_->LoadProgress();
+  EXPECT_EQ(progress->at(JobId("j")).last_validation->step(), 10);
+  Report("j", 2, 13, 15);
+  Validate("j", 2, {15});
+  EXPECT_THAT(Validations("j"), ElementsAre(5, 10, 15));
+}
+
 TEST_F(HistoryTest, StepsAreThinnedEvenly) {
   Report("j", 1, 1, 100);
   EXPECT_THAT(Steps("j", 0, 5), ElementsAre(20, 40, 60, 80, 100));
   EXPECT_THAT(Steps("j", 97, 100), ElementsAre(98, 99, 100));
   EXPECT_THAT(Steps("x"), ElementsAre());
+  Validate("j", 1, {10, 20, 30, 40, 50, 60});
+  EXPECT_THAT(Validations("j", 3), ElementsAre(20, 40, 60));
 }
 
 TEST_F(HistoryTest, EventsComeInOrder) {
@@ -145,10 +176,13 @@ TEST_F(HistoryTest, LogLinesAreStoredOnce) {
 }
 
 TEST_F(HistoryTest, LongLinesAreCut) {
-  v1::LogChunk chunk = Chunk("j", 0, 0, 1);
+  v1::LogChunk chunk = Chunk("j", 0, 0, 2);
   chunk.mutable_lines(0)->set_text(std::string(1 << 20, 'x'));
+  // Not within a character.
+  chunk.mutable_lines(1)->set_text(std::string(LogStore::kLineBytesMax - 1, 'x') + "\u00e4");
   ASSERT_TRUE(logs_->Append(chunk, "a").ok());
   EXPECT_EQ(Lines("j")[0].size(), LogStore::kLineBytesMax);
+  EXPECT_EQ(Lines("j")[1].size(), LogStore::kLineBytesMax - 1);
 }
 
 TEST_F(HistoryTest, OldLinesOfAJobAreRemoved) {
@@ -158,7 +192,7 @@ TEST_F(HistoryTest, OldLinesOfAJobAreRemoved) {
     ASSERT_TRUE(logs_->Flush().ok());
   }
   const auto lines = logs_->Read(JobId("j"), std::nullopt, 0, 1);
-  EXPECT_EQ(lines->at(0).sequence(), 3'001);
+  EXPECT_EQ(lines->lines.at(0).sequence(), 3'001);
 }
 
 TEST_F(HistoryTest, TheQueueIsBounded) {
@@ -179,6 +213,11 @@ TEST_F(HistoryTest, TheQueueIsBounded) {
   EXPECT_TRUE(absl::IsUnavailable(status)) << status;
   EXPECT_LT(accepted, 40);
   EXPECT_TRUE(absl::IsUnavailable(database_->Flush(absl::ZeroDuration())));
+  // Events have a reserve, which is bounded too; a long one counts as what it is.
+  v1::JobEvent event;
+  event.set_message(std::string(1 << 20, 'x'));
+  event.set_type("LONG");
+  for (int i = 0; i < 100; ++i) history_->AddEvents({{JobId("j"), event}});
   {
     MutexLock lock(&mutex);
     go = true;
@@ -186,6 +225,37 @@ TEST_F(HistoryTest, TheQueueIsBounded) {
   }
   EXPECT_TRUE(database_->Flush(absl::Seconds(30)).ok());
   EXPECT_TRUE(database_->Enqueue(1 << 20, [](SQLite::Database&) {}).ok());
+  const int kept = history_->ListEvents(JobId("j"))->events_size();
+  EXPECT_GE(kept, 7);
+  EXPECT_LE(kept, 9);
+  history_->AddEvents({{JobId("j"), event}});
+  EXPECT_EQ(history_->ListEvents(JobId("j"))->events_size(), kept + 1);
+}
+
+TEST_F(HistoryTest, NobodyWaitsForADiskThatTakesNothing) {
+  std::atomic<bool> full = true;
+  ASSERT_TRUE(logs_->Append(Chunk("j", 0, 0, 1), "a").ok());
+  ASSERT_TRUE(logs_->Flush().ok());
+  ASSERT_TRUE(database_
+                  ->Enqueue(1,
+                            [&](SQLite::Database&) {
+                              if (full) throw SQLite::Exception("disk is full");
+                            })
+                  .ok());
+  const absl::Status status = database_->Flush(absl::InfiniteDuration());
+  EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+  EXPECT_THAT(std::string(status.message()), testing::HasSubstr("disk is full"));
+  // What is there can be read, and who reads learns that there is more.
+  ASSERT_TRUE(logs_->Append(Chunk("j", 0, 1, 1), "a").ok());
+  const auto some = logs_->Read(JobId("j"), std::nullopt, 0, 100);
+  ASSERT_EQ(some->lines.size(), 1);
+  EXPECT_FALSE(some->all);
+  full = false;
+  while (!database_->Flush(absl::InfiniteDuration()).ok()) std::this_thread::yield();
+  const auto all = logs_->Read(JobId("j"), std::nullopt, 0, 100);
+  EXPECT_EQ(all->lines.size(), 2);
+  EXPECT_TRUE(all->all);
+  EXPECT_FALSE(logs_->Read(JobId("j"), std::nullopt, 0, 2)->all);
 }
 
 TEST_F(HistoryTest, ADamagedFileIsMovedAside) {
@@ -197,6 +267,27 @@ TEST_F(HistoryTest, ADamagedFileIsMovedAside) {
   std::ofstream(path, std::ios::trunc) << std::string(8192, 'x');
   Reopen();
   EXPECT_THAT(Steps("j"), ElementsAre());
+  EXPECT_TRUE(ReadFile(path + ".damaged").ok());
+}
+
+// The first page, with the header and the schema, is whole; so the file opens like any other.
+TEST_F(HistoryTest, SoIsOneThatIsDamagedFurtherIn) {
+  constexpr std::streamoff kPageBytes = 4096;
+  Report("j", 1, 1, 2000);
+  logs_ = nullptr;
+  history_ = nullptr;
+  database_ = nullptr;
+  const std::string path = directory_ + "/history.sqlite";
+  const auto content = ReadFile(path);
+  ASSERT_TRUE(content.ok()) << content.status();
+  std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekp(kPageBytes);
+  file << std::string(content->size() - kPageBytes, 'x');
+  file.close();
+  Reopen();
+  EXPECT_THAT(Steps("j"), ElementsAre());
+  Report("j", 1, 1, 1);
+  EXPECT_THAT(Steps("j"), ElementsAre(1));
   EXPECT_TRUE(ReadFile(path + ".damaged").ok());
 }
 

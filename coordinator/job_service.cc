@@ -58,7 +58,8 @@ grpc::ServerWriteReactor<v1::WatchJobResponse>* JobService::WatchJob(grpc::Callb
   const absl::Status known = parts_.coordinator->GetJob(request->job_id()).status();
   parts_.metrics->CountRpc("WatchJob", known, absl::ZeroDuration());
   if (!known.ok()) return new RefusedStream<v1::WatchJobResponse>(known);
-  return WatchStream::Open(std::make_shared<WatchStream>(parts_.pump, parts_.coordinator, JobId(request->job_id())));
+  return WatchStream::Open(
+      std::make_shared<WatchStream>(parts_.pump, parts_.coordinator, parts_.clock, JobId(request->job_id())));
 }
 
 grpc::ServerWriteReactor<v1::StreamJobLogsResponse>* JobService::StreamJobLogs(
@@ -66,7 +67,8 @@ grpc::ServerWriteReactor<v1::StreamJobLogsResponse>* JobService::StreamJobLogs(
   const absl::Status known = parts_.coordinator->GetJob(request->job_id()).status();
   parts_.metrics->CountRpc("StreamJobLogs", known, absl::ZeroDuration());
   if (!known.ok()) return new RefusedStream<v1::StreamJobLogsResponse>(known);
-  return LogStream::Open(std::make_shared<LogStream>(parts_.pump, parts_.coordinator, parts_.logs, *request));
+  return LogStream::Open(
+      std::make_shared<LogStream>(parts_.pump, parts_.coordinator, parts_.logs, parts_.clock, *request));
 }
 
 grpc::Status JobService::ListSteps(grpc::ServerContext*, const v1::ListStepsRequest* request,

@@ -21,6 +21,7 @@ class JobService final : public v1::JobService::WithCallbackMethod_WatchJob<
     History* history;
     LogStore* logs;
     StreamPump* pump;
+    Clock* clock;
     CoordinatorMetrics* metrics;
   };
 

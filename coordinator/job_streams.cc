@@ -1,10 +1,8 @@
 #include "coordinator/job_streams.h"
 
+#include <algorithm>
 #include <optional>
-#include <utility>
-#include <vector>
 
-#include "absl/time/clock.h"
 #include "common/status_macros.h"
 
 namespace bert::coordinator {
@@ -25,7 +23,7 @@ absl::Status WatchStream::Next(v1::WatchJobResponse& response, bool& ready, bool
   last = ended_;
   if (ended_) return absl::OkStatus();
   const uint64_t version = coordinator_->JobVersion(job_);
-  const absl::Time now = absl::Now();
+  const absl::Duration now = clock_->Monotonic();
   if (version == version_ || now < next_write_) return absl::OkStatus();
   ASSIGN_OR_RETURN(*response.mutable_job(), coordinator_->GetJob(job_.value()));
   version_ = version;
@@ -41,23 +39,30 @@ absl::Status LogStream::Next(v1::StreamJobLogsResponse& response, bool& ready, b
   if (!begun_) {
     position_ = request_.after_sequence();
     if (request_.tail() > 0) {
-      ASSIGN_OR_RETURN(const int64_t before_tail, logs_->BeforeLast(job_, rank, request_.tail()));
-      position_ = std::max(position_, before_tail);
+      ASSIGN_OR_RETURN(position_, logs_->BeforeLast(job_, rank, request_.tail()));
     }
     begun_ = true;
   }
   const int64_t newest = logs_->LastSequence(job_);
   if (position_ < newest) {
-    ASSIGN_OR_RETURN(const std::vector<v1::LogLine> lines, logs_->Read(job_, rank, position_, kLinesPerResponse));
-    const bool all = static_cast<int>(lines.size()) < kLinesPerResponse;
-    position_ = std::max(lines.empty() ? position_ : lines.back().sequence(), all ? newest : position_);
+    ASSIGN_OR_RETURN(const LogStore::Lines read, logs_->Read(job_, rank, position_, kLinesPerResponse));
+    if (!read.lines.empty()) position_ = read.lines.back().sequence();
+    // Past what other ranks wrote, but not past what is not stored yet.
+    if (read.all) position_ = std::max(position_, newest);
     response.clear_lines();
-    for (const v1::LogLine& line : lines) *response.add_lines() = line;
-    ready = !lines.empty();
+    for (const v1::LogLine& line : read.lines) *response.add_lines() = line;
+    ready = !read.lines.empty();
     if (ready) return absl::OkStatus();
   }
-  last = !request_.follow() || (!IsActive(job.state()) && absl::Now() - EndTime(job) > kLateLines);
+  last = !request_.follow() || (position_ >= newest && IsOver(job));
   return absl::OkStatus();
+}
+
+bool LogStream::IsOver(const v1::Job& job) {
+  if (IsActive(job.state())) return false;
+  if (!end_seen_.has_value()) end_seen_ = clock_->Monotonic();
+  // The first knows of ends long ago; the second goes on where the clock was set back.
+  return clock_->Now() - EndTime(job) > kLateLines || clock_->Monotonic() - *end_seen_ > kLateLines;
 }
 
 }  // namespace bert::coordinator

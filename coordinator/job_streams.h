@@ -5,8 +5,10 @@
 #include <grpcpp/support/server_callback.h>
 
 #include <memory>
+#include <optional>
 
 #include "absl/status/statusor.h"
+#include "common/clock.h"
 #include "common/mutex.h"
 #include "common/rpc/status_conversion.h"
 #include "coordinator/coordinator.h"
@@ -82,34 +84,45 @@ class JobStream : public grpc::ServerWriteReactor<Response>, public PumpedStream
 // The job, now and after each change, at most twice a second; the last one shows how it ended.
 class WatchStream final : public JobStream<v1::WatchJobResponse> {
  public:
-  WatchStream(StreamPump* pump, const Coordinator* coordinator, JobId job)
-      : JobStream(pump), coordinator_(coordinator), job_(std::move(job)) {}
+  WatchStream(StreamPump* pump, const Coordinator* coordinator, Clock* clock, JobId job)
+      : JobStream(pump), coordinator_(coordinator), clock_(clock), job_(std::move(job)) {}
 
  private:
   absl::Status Next(v1::WatchJobResponse& response, bool& ready, bool& last) override;
 
   const Coordinator* const coordinator_;
+  Clock* const clock_;
   const JobId job_;
   uint64_t version_ = 0;
-  absl::Time next_write_ = absl::InfinitePast();
+  absl::Duration next_write_ = -absl::InfiniteDuration();
   bool ended_ = false;
 };
 
 // Log lines; with follow, until a little after the job has ended: a rank's last lines come after its exit.
 class LogStream final : public JobStream<v1::StreamJobLogsResponse> {
  public:
-  LogStream(StreamPump* pump, const Coordinator* coordinator, LogStore* logs, const v1::StreamJobLogsRequest& request)
-      : JobStream(pump), coordinator_(coordinator), logs_(logs), request_(request), job_(request.job_id()) {}
+  LogStream(StreamPump* pump, const Coordinator* coordinator, LogStore* logs, Clock* clock,
+            const v1::StreamJobLogsRequest& request)
+      : JobStream(pump),
+        coordinator_(coordinator),
+        logs_(logs),
+        clock_(clock),
+        request_(request),
+        job_(request.job_id()) {}
 
  private:
   absl::Status Next(v1::StreamJobLogsResponse& response, bool& ready, bool& last) override;
+  // Ended so long ago that no more lines come.
+  bool IsOver(const v1::Job& job);
 
   const Coordinator* const coordinator_;
   LogStore* const logs_;
+  Clock* const clock_;
   const v1::StreamJobLogsRequest request_;
   const JobId job_;
   bool begun_ = false;
   int64_t position_ = 0;
+  std::optional<absl::Duration> end_seen_;
 };
 
 }  // namespace bert::coordinator

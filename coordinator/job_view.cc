@@ -63,6 +63,7 @@ v1::Job ToJob(const JobRecord& record, const std::string& reason, const JobProgr
   if (progress != nullptr && progress->last_validation.has_value()) {
     *job.mutable_last_validation() = *progress->last_validation;
   }
+  if (progress != nullptr && progress->time_shares.has_value()) *job.mutable_time_shares() = *progress->time_shares;
   if (!record.checkpoints().empty()) job.set_checkpoint_step(record.checkpoints().rbegin()->step());
   if (record.has_root_cause()) *job.mutable_root_cause() = record.root_cause();
   return job;

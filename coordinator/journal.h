@@ -29,8 +29,8 @@ class Journal {
 
   // Everything that was ever appended, in order. DATA_LOSS: something of it is damaged, and where.
   virtual absl::StatusOr<Recovered> Load() = 0;
-  // OK: all of the updates are durable. Else UNAVAILABLE with the cause, and none is, unless the process dies now: then
-  // the next Load may find all of them.
+  // OK: all of the updates are durable. Else UNAVAILABLE with the cause, or RESOURCE_EXHAUSTED where they are too large
+  // for one record, and none is, unless the process dies now: then the next Load may find all of them.
   virtual absl::Status Append(int64_t epoch, absl::Span<const journal::v1::Update> updates) = 0;
   // Replaces everything appended so far by `snapshot`. On an error everything is as before.
   virtual absl::Status Compact(int64_t epoch, const journal::v1::Snapshot& snapshot) = 0;

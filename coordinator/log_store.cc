@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "common/status_macros.h"
+#include "coordinator/text.h"
 
 namespace bert::coordinator {
 namespace {
@@ -66,7 +67,7 @@ absl::StatusOr<v1::LogPosition> LogStore::Append(const v1::LogChunk& chunk, cons
     line.set_generation(chunk.generation());
     line.set_rank(chunk.rank());
     line.set_node(node);
-    if (line.text().size() > kLineBytesMax) line.mutable_text()->resize(kLineBytesMax);
+    line.set_text(CutText(line.text(), kLineBytesMax));
     bytes += static_cast<int64_t>(line.text().size()) + kLineOverheadBytes;
   }
   const bool trim = sequence / kTrimEveryLines > sequence_before / kTrimEveryLines;
@@ -104,21 +105,25 @@ absl::StatusOr<v1::LogPosition> LogStore::Append(const v1::LogChunk& chunk, cons
 
 absl::Status LogStore::Flush() { return database_->Flush(kFlushTimeout); }
 
-absl::StatusOr<std::vector<v1::LogLine>> LogStore::Read(const JobId& job, std::optional<int32_t> rank, int64_t after,
-                                                        int lines_max) {
-  std::vector<v1::LogLine> lines;
-  RETURN_IF_ERROR(database_->Read([&](SQLite::Database& database) {
-    SQLite::Statement query(database, absl::StrCat("SELECT data FROM logs WHERE job = ? AND sequence > ?",
-                                                   RankCondition(rank), " ORDER BY sequence LIMIT ?"));
-    query.bind(1, job.value());
-    query.bind(2, after);
-    query.bind(3, lines_max);
-    while (query.executeStep()) {
-      const SQLite::Column column = query.getColumn(0);
-      lines.emplace_back().ParseFromArray(column.getBlob(), column.getBytes());
-    }
-  }));
-  return lines;
+absl::StatusOr<LogStore::Lines> LogStore::Read(const JobId& job, std::optional<int32_t> rank, int64_t after,
+                                               int lines_max) {
+  Lines result;
+  bool saw_all = false;
+  RETURN_IF_ERROR(database_->Read(
+      [&](SQLite::Database& database) {
+        SQLite::Statement query(database, absl::StrCat("SELECT data FROM logs WHERE job = ? AND sequence > ?",
+                                                       RankCondition(rank), " ORDER BY sequence LIMIT ?"));
+        query.bind(1, job.value());
+        query.bind(2, after);
+        query.bind(3, lines_max);
+        while (query.executeStep()) {
+          const SQLite::Column column = query.getColumn(0);
+          result.lines.emplace_back().ParseFromArray(column.getBlob(), column.getBytes());
+        }
+      },
+      &saw_all));
+  result.all = saw_all && static_cast<int>(result.lines.size()) < lines_max;
+  return result;
 }
 
 absl::StatusOr<int64_t> LogStore::BeforeLast(const JobId& job, std::optional<int32_t> rank, int64_t lines) {

@@ -32,12 +32,17 @@ class LogStore {
   // Queues the lines that are new (the chunk's first_line counts) and answers from where to go on. They are stored once
   // Flush has returned. Lines between what was stored and first_line are taken for lost. UNAVAILABLE: try again.
   absl::StatusOr<v1::LogPosition> Append(const v1::LogChunk& chunk, const std::string& node);
-  // UNAVAILABLE: what was appended is not stored yet; send it again.
+  // UNAVAILABLE, at once where the disk takes nothing: what was appended is not stored yet; send it again.
   absl::Status Flush();
 
-  // Up to `lines_max` lines after sequence number `after`, oldest first; of `rank` only where given.
-  absl::StatusOr<std::vector<v1::LogLine>> Read(const JobId& job, std::optional<int32_t> rank, int64_t after,
-                                                int lines_max);
+  struct Lines {
+    std::vector<v1::LogLine> lines;
+    // No line that was appended before the call is missing behind these.
+    bool all = false;
+  };
+  // Up to `lines_max` lines after sequence number `after`, oldest first; of `rank` only where given. Lines that were
+  // appended and cannot be stored yet are not among them.
+  absl::StatusOr<Lines> Read(const JobId& job, std::optional<int32_t> rank, int64_t after, int lines_max);
   // The sequence number after which exactly the last `lines` lines follow.
   absl::StatusOr<int64_t> BeforeLast(const JobId& job, std::optional<int32_t> rank, int64_t lines);
   // Of the newest line; 0 where there is none.

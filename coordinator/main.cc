@@ -4,10 +4,12 @@
 #include <CLI/CLI.hpp>
 #include <cstdlib>
 #include <exception>
+#include <functional>
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "common/files.h"
 #include "common/logging.h"
@@ -17,17 +19,22 @@
 
 namespace {
 
+constexpr int kExitError = 1;
+constexpr int kExitUsage = 2;
 constexpr char kExamples[] = R"(
 Examples:
   bert-coordinator --insecure --state-dir /var/lib/bert
   bert-coordinator --listen 0.0.0.0:7400 --tls-cert c.pem --tls-key k.pem --tls-ca ca.pem --state-dir /var/lib/bert
 )";
 
-// "1s", "500ms": a positive absl::Duration.
-std::string CheckDuration(const std::string& text) {
-  absl::Duration duration;
-  if (absl::ParseDuration(text, &duration) && duration > absl::ZeroDuration()) return "";
-  return "'" + text + "' is not a positive duration; write for example 1s or 500ms";
+// Of "1s" or "500ms".
+std::function<std::string(const std::string&)> DurationBetween(absl::Duration min, absl::Duration max) {
+  return [min, max](const std::string& text) -> std::string {
+    absl::Duration duration;
+    if (absl::ParseDuration(text, &duration) && duration >= min && duration <= max) return "";
+    return absl::StrCat("'", text, "' is not a time from ", absl::FormatDuration(min), " to ",
+                        absl::FormatDuration(max), ", such as 1s or 500ms");
+  };
 }
 
 absl::Duration ToDuration(const std::string& text) {
@@ -38,7 +45,7 @@ absl::Duration ToDuration(const std::string& text) {
 
 int Fail(const absl::Status& status) {
   std::cerr << "bert-coordinator: " << status.message() << std::endl;
-  return 1;
+  return absl::IsInvalidArgument(status) ? kExitUsage : kExitError;
 }
 
 int Run(int argc, char** argv) {
@@ -55,10 +62,10 @@ int Run(int argc, char** argv) {
   app.add_option("--http", options.http, "address of /metrics, /healthz and /readyz")->capture_default_str();
   app.add_option("--state-dir", options.state_dir, "directory of the journal and the history")->required();
   app.add_option("--heartbeat-interval", heartbeat_interval, "of agents and dataloaders; a lease is three of them")
-      ->check(CheckDuration)
+      ->check(DurationBetween(absl::Milliseconds(100), absl::Hours(1)))
       ->capture_default_str();
   app.add_option("--rendezvous-timeout", rendezvous_timeout, "time for all ranks of a generation to meet")
-      ->check(CheckDuration)
+      ->check(DurationBetween(absl::Seconds(1), absl::Hours(24)))
       ->capture_default_str();
   app.add_option("--ready-file", ready_file, "written once serving: {\"address\": ..., \"http\": ...}");
   app.add_option("--log-level", log_options.level, "trace, debug, info, warning, error")->capture_default_str();
@@ -67,13 +74,13 @@ int Run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? 0 : 2;
+    return app.exit(e) == 0 ? 0 : kExitUsage;
   }
   options.heartbeat_interval = ToDuration(heartbeat_interval);
   options.rendezvous_timeout = ToDuration(rendezvous_timeout);
   if (const absl::Status logging = bert::InitLogging("bert-coordinator", log_options); !logging.ok()) {
     Fail(logging);
-    return 2;
+    return kExitUsage;
   }
 
   // gRPC would print a page of its own about an error that is reported here in a line.
@@ -101,6 +108,6 @@ int main(int argc, char** argv) {
     return Run(argc, argv);
   } catch (const std::exception& e) {
     std::cerr << "bert-coordinator: " << e.what() << std::endl;
-    return 1;
+    return kExitError;
   }
 }

@@ -29,6 +29,9 @@ struct MemoryDisk {
   std::vector<std::string> records;
   int64_t appends = 0;
   size_t compact_records = 64;
+  int64_t compaction_attempts = 0;
+  // Appends go on all the same.
+  bool compactions_fail = false;
   // Asked at each append.
   std::function<Fault()> fault = [] { return Fault::kNone; };
   // Set by a fault that kills; every further call fails until the next Load.
@@ -70,6 +73,8 @@ class MemoryJournal : public Journal {
   absl::Status Compact(int64_t epoch, const journal::v1::Snapshot& snapshot) override {
     if (epoch != disk_->epoch) return absl::FailedPreconditionError("the epoch is over");
     if (disk_->dead) return absl::UnavailableError("the process is dead");
+    ++disk_->compaction_attempts;
+    if (disk_->compactions_fail) return absl::UnavailableError("the disk is full");
     disk_->snapshot = snapshot.SerializeAsString();
     disk_->records.clear();
     return absl::OkStatus();

@@ -32,13 +32,21 @@ std::vector<int32_t> UnendedRanks(const JobRecord& job) {
   return unended;
 }
 
-// The cause where a rank's node took it away; nullopt where none is lost.
-std::optional<RankFailure> LostRank(const JobRecord& job) {
+// The first rank whose node took it away, a failure before a node that was told to stop; null where none is lost.
+const RankRecord* LostRank(const JobRecord& job) {
+  const RankRecord* lost = nullptr;
   for (const RankRecord& rank : job.ranks()) {
     if (rank.lost_reason().empty()) continue;
-    return RankFailure{.rank = rank.placement().rank(), .node = rank.placement().node(), .gone = rank.lost_reason()};
+    if (!rank.withdrawn()) return &rank;
+    if (lost == nullptr) lost = &rank;
   }
-  return std::nullopt;
+  return lost;
+}
+
+v1::Failure FailureOf(const JobRecord& job, const RankRecord& lost, int64_t now_us) {
+  const v1::RankPlacement& placement = lost.placement();
+  return ToProto({.rank = placement.rank(), .node = placement.node(), .gone = lost.lost_reason()}, job.generation(),
+                 now_us);
 }
 
 // nullopt while the job may restart; else why not.
@@ -84,13 +92,13 @@ void LoseNodes(const State& state, const Observations& observations, int64_t now
 
 // Ends what has come to its end, in the order of the queue.
 void Conclude(const JobRecord& job, const Observations& observations, int64_t now_us, std::vector<Update>& updates) {
-  const std::optional<RankFailure> lost = LostRank(job);
+  const RankRecord* const lost = LostRank(job);
   switch (job.state()) {
     case v1::JOB_STATE_STARTING:
     case v1::JOB_STATE_RUNNING: {
-      if (lost.has_value()) {
-        updates.push_back(
-            GenerationFailedUpdate(job, ToProto(*lost, job.generation(), now_us), /*secondary=*/false, now_us));
+      if (lost != nullptr) {
+        updates.push_back(GenerationFailedUpdate(job, FailureOf(job, *lost, now_us), /*secondary=*/false, now_us));
+        updates.back().mutable_generation_failed()->set_withdrawn(lost->withdrawn());
         return;
       }
       const auto met = observations.met.find(JobId(job.job_id()));
@@ -132,12 +140,12 @@ void Conclude(const JobRecord& job, const Observations& observations, int64_t no
       }
       return;
     case v1::JOB_STATE_PENDING: {
-      if (job.last_failure_secondary() && lost.has_value()) {
+      if (job.last_failure_secondary() && lost != nullptr) {
         Update update = At(now_us);
         auto& amended = *update.mutable_failure_amended();
         amended.set_job_id(job.job_id());
         amended.set_generation(job.generation());
-        *amended.mutable_failure() = ToProto(*lost, job.generation(), now_us);
+        *amended.mutable_failure() = FailureOf(job, *lost, now_us);
         updates.push_back(std::move(update));
         return;
       }

@@ -8,7 +8,6 @@
 #include <thread>
 #include <utility>
 
-#include "common/clock.h"
 #include "common/entropy.h"
 #include "common/http_endpoint.h"
 #include "common/mutex.h"
@@ -122,7 +121,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Options& options) {
   ASSIGN_OR_RETURN(impl->coordinator, Coordinator::Recover(std::move(coordinator_options),
                                                            {.journal = impl->journal.get(),
                                                             .history = impl->history.get(),
-                                                            .clock = &RealClock(),
+                                                            .clock = options.clock,
                                                             .metrics = &impl->metrics},
                                                            std::move(progress)));
   Coordinator* const coordinator = impl->coordinator.get();
@@ -131,6 +130,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Options& options) {
                                                                      .history = impl->history.get(),
                                                                      .logs = impl->logs.get(),
                                                                      .pump = impl->pump.get(),
+                                                                     .clock = options.clock,
                                                                      .metrics = &impl->metrics});
   impl->checkpoint_service = std::make_unique<CheckpointService>(coordinator, &impl->metrics);
   impl->node_service = std::make_unique<NodeService>(coordinator, &impl->metrics);

@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/clock.h"
 #include "common/rpc/credentials.h"
 
 namespace bert::coordinator {
@@ -21,6 +22,8 @@ class Server {
     CredentialFlags credentials = {};
     absl::Duration heartbeat_interval = absl::Seconds(1);
     absl::Duration rendezvous_timeout = absl::Seconds(60);
+    // Outlives the server.
+    Clock* clock = &RealClock();
   };
 
   // An error names the address, file or directory, and what to do.

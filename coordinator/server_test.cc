@@ -1,10 +1,12 @@
 #include "coordinator/server.h"
 
+#include <SQLiteCpp/SQLiteCpp.h>
 #include <gmock/gmock.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 #include <httplib.h>
 
+#include <atomic>
 #include <future>
 #include <memory>
 #include <string>
@@ -16,15 +18,26 @@
 #include "bert/v1/jobs.grpc.pb.h"
 #include "bert/v1/nodes.grpc.pb.h"
 #include "bert/v1/worker.grpc.pb.h"
+#include "common/clock.h"
 #include "common/files.h"
 
 namespace bert::coordinator {
 namespace {
 
+using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
 constexpr auto kDeadline = std::chrono::seconds(20);
+
+// The machine's, whose wall time can be set back.
+class SettableClock : public Clock {
+ public:
+  absl::Time Now() override { return RealClock().Now() - absl::Hours(hours_back.load()); }
+  absl::Duration Monotonic() override { return RealClock().Monotonic(); }
+
+  std::atomic<int> hours_back = 0;
+};
 
 class ServerTest : public testing::Test {
  protected:
@@ -47,6 +60,7 @@ class ServerTest : public testing::Test {
     options.credentials.insecure = true;
     // A machine under a sanitizer may be slow to beat.
     options.heartbeat_interval = absl::Seconds(20);
+    options.clock = &clock_;
     return options;
   }
 
@@ -179,6 +193,11 @@ class ServerTest : public testing::Test {
     request.set_job_id(job);
     return Call<v1::GetJobResponse>(jobs_, &v1::JobService::Stub::GetJob, request).job();
   }
+  std::string Metrics() {
+    const auto page = httplib::Client("http://" + server_->http_address()).Get("/metrics");
+    EXPECT_TRUE(page);
+    return page ? page->body : "";
+  }
   std::vector<std::string> ReadLogs(const v1::StreamJobLogsRequest& request) {
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + kDeadline);
@@ -192,6 +211,7 @@ class ServerTest : public testing::Test {
     return texts;
   }
 
+  SettableClock clock_;
   std::string directory_;
   std::unique_ptr<Server> server_;
   std::unique_ptr<v1::JobService::Stub> jobs_;
@@ -276,6 +296,13 @@ TEST_F(ServerTest, EverythingIsThereAfterARestart) {
   Report(job, 1, 7);
   Upload(job, 0, {"one", "two"});
   StartServer();
+  // Before anything else happens.
+  EXPECT_THAT(Metrics(),
+              AllOf(HasSubstr("bert_coordinator_jobs{state=\"running\"} 1"),
+                    HasSubstr("bert_coordinator_nodes{state=\"ready\"} 1"),
+                    HasSubstr("bert_coordinator_slots{state=\"used\"} 2"), HasSubstr("bert_coordinator_loaders 0")));
+  BeatLoader();
+  EXPECT_THAT(Metrics(), HasSubstr("bert_coordinator_loaders 1"));
   const v1::Job after = Get(job);
   EXPECT_EQ(after.state(), v1::JOB_STATE_RUNNING);
   EXPECT_EQ(after.last_step().step(), 7);
@@ -298,6 +325,38 @@ TEST_F(ServerTest, EverythingIsThereAfterARestart) {
   EXPECT_EQ(Call<v1::ListStepsResponse>(jobs_, &v1::JobService::Stub::ListSteps, steps).steps_size(), 9);
 }
 
+TEST_F(ServerTest, AFollowerGetsLinesThatCouldNotBeStoredAtFirst) {
+  const std::string job = RunningJob();
+  Upload(job, 0, {"one"});
+  v1::StreamJobLogsRequest follow;
+  follow.set_job_id(job);
+  follow.set_follow(true);
+  grpc::ClientContext context;
+  const auto reader = jobs_->StreamJobLogs(&context, follow);
+  v1::StreamJobLogsResponse seen;
+  ASSERT_TRUE(reader->Read(&seen));
+  EXPECT_EQ(seen.lines(0).text(), "one");
+  {
+    SQLite::Database other(directory_ + "/history.sqlite", SQLite::OPEN_READWRITE);
+    SQLite::Transaction nobody_else_writes(other, SQLite::TransactionBehavior::IMMEDIATE);
+    v1::UploadLogsRequest request;
+    request.set_node("a");
+    request.set_incarnation("a1");
+    v1::LogChunk& chunk = *request.add_chunks();
+    chunk.set_job_id(job);
+    chunk.set_generation(1);
+    chunk.set_first_line(1);
+    chunk.add_lines()->set_text("two");
+    Call<v1::UploadLogsResponse>(workers_, &v1::WorkerService::Stub::UploadLogs, request);
+    EXPECT_EQ(status_.error_code(), grpc::StatusCode::UNAVAILABLE) << status_.error_message();
+  }
+  ASSERT_TRUE(reader->Read(&seen));
+  EXPECT_EQ(seen.lines(0).text(), "two");
+  EXPECT_EQ(seen.lines(0).sequence(), 2);
+  context.TryCancel();
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+}
+
 TEST_F(ServerTest, ARankMayStopWaitingAndComeBack) {
   RegisterNode(2);
   BeatLoader();
@@ -309,6 +368,30 @@ TEST_F(ServerTest, ARankMayStopWaitingAndComeBack) {
   EXPECT_TRUE(Join(job, 1, std::chrono::milliseconds(kDeadline), &response).ok());
   EXPECT_TRUE(Join(job, 0, std::chrono::milliseconds(kDeadline), &response).ok());
   EXPECT_EQ(Get(job).state(), v1::JOB_STATE_RUNNING);
+}
+
+TEST_F(ServerTest, StreamsGoOnWhenTheClockIsSetBack) {
+  const std::string job = RunningJob();
+  v1::WatchJobRequest watch;
+  watch.set_job_id(job);
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + kDeadline);
+  const auto watcher = jobs_->WatchJob(&context, watch);
+  v1::WatchJobResponse seen;
+  ASSERT_TRUE(watcher->Read(&seen));
+  Upload(job, 0, {"one"});
+  Report(job, 1, 1);
+  EXPECT_EQ(Beat(job, 1, 2, v1::RANK_STATE_EXITED), 0);
+  clock_.hours_back = 1;
+  // By its wall time the job ends in an hour.
+  while (seen.job().state() != v1::JOB_STATE_SUCCEEDED && watcher->Read(&seen)) {
+  }
+  EXPECT_EQ(seen.job().state(), v1::JOB_STATE_SUCCEEDED);
+  v1::StreamJobLogsRequest follow;
+  follow.set_job_id(job);
+  follow.set_follow(true);
+  EXPECT_THAT(ReadLogs(follow), ElementsAre("one"));
+  EXPECT_TRUE(status_.ok()) << status_.error_message();
 }
 
 TEST_F(ServerTest, UnknownJobsAreNotFound) {
@@ -357,21 +440,17 @@ TEST_F(ServerTest, ASecondOneIsRefused) {
   options.state_dir = directory_ + "/other";
   options.listen = server_->address();
   const auto same_port = Server::Start(options);
-  EXPECT_THAT(std::string(same_port.status().message()),
-              testing::AllOf(HasSubstr(server_->address()), HasSubstr("in use")));
+  EXPECT_THAT(std::string(same_port.status().message()), AllOf(HasSubstr(server_->address()), HasSubstr("in use")));
 }
 
 TEST_F(ServerTest, MetricsAreServed) {
   const std::string job = RunningJob();
-  httplib::Client client("http://" + server_->http_address());
-  const auto metrics = client.Get("/metrics");
-  ASSERT_TRUE(metrics);
-  EXPECT_THAT(metrics->body, HasSubstr("bert_coordinator_jobs{state=\"running\"} 1"));
-  EXPECT_THAT(metrics->body, HasSubstr("bert_coordinator_nodes{state=\"ready\"} 1"));
-  EXPECT_THAT(metrics->body, HasSubstr("bert_coordinator_slots{state=\"used\"} 2"));
-  EXPECT_THAT(metrics->body, HasSubstr("bert_coordinator_commit_seconds_count"));
-  EXPECT_THAT(metrics->body, HasSubstr("bert_coordinator_rpc_requests_total"));
-  EXPECT_EQ(client.Get("/readyz")->status, 200);
+  EXPECT_THAT(Metrics(), AllOf(HasSubstr("bert_coordinator_jobs{state=\"running\"} 1"),
+                               HasSubstr("bert_coordinator_nodes{state=\"ready\"} 1"),
+                               HasSubstr("bert_coordinator_slots{state=\"used\"} 2"),
+                               HasSubstr("bert_coordinator_commit_seconds_count"),
+                               HasSubstr("bert_coordinator_rpc_requests_total")));
+  EXPECT_EQ(httplib::Client("http://" + server_->http_address()).Get("/readyz")->status, 200);
 }
 
 }  // namespace

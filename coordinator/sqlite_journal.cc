@@ -3,10 +3,12 @@
 #include <SQLiteCpp/SQLiteCpp.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/digest.h"
+#include "common/files.h"
 #include "common/status_macros.h"
 
 namespace bert::coordinator {
@@ -18,6 +20,20 @@ constexpr uint64_t kFirstSeed = 0x62657274;
 
 // SQLITE_CORRUPT and SQLITE_NOTADB.
 bool IsDamage(const SQLite::Exception& e) { return e.getErrorCode() == 11 || e.getErrorCode() == 26; }
+
+// SQLite's limit of a row, and below the 2 GiB past which protobuf gives no bytes at all: an empty snapshot with the
+// right checksum would take the journal's place.
+constexpr size_t kDataBytesMax = 900'000'000;
+
+absl::StatusOr<std::string> Serialize(const google::protobuf::MessageLite& message, const std::string& what) {
+  const size_t bytes = message.ByteSizeLong();
+  std::string data;
+  if (bytes > kDataBytesMax || !message.SerializeToString(&data)) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(what, ": ", bytes, " bytes are more than the ", kDataBytesMax, " that a journal's record holds"));
+  }
+  return data;
+}
 
 absl::string_view Blob(const SQLite::Column& column) {
   return {static_cast<const char*>(column.getBlob()), static_cast<size_t>(column.getBytes())};
@@ -51,6 +67,7 @@ absl::StatusOr<std::unique_ptr<SqliteJournal>> SqliteJournal::Open(const std::st
     auto database = std::make_unique<SQLite::Database>(path, SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
     std::unique_ptr<SqliteJournal> journal(new SqliteJournal(path, std::move(database)));
     journal->Prepare();
+    RETURN_IF_ERROR(SyncDirectory(std::filesystem::path(path).parent_path()));
     const int64_t version = Value(*journal->database_, "version");
     if (version > kVersion) {
       return absl::UnimplementedError(absl::StrCat("journal ", path, " has version ", version,
@@ -155,7 +172,7 @@ absl::Status SqliteJournal::Append(int64_t epoch, absl::Span<const journal::v1::
   RETURN_IF_ERROR(CheckEpoch(epoch));
   journal::v1::Batch batch;
   for (const journal::v1::Update& update : updates) *batch.add_updates() = update;
-  const std::string data = batch.SerializeAsString();
+  ASSIGN_OR_RETURN(const std::string data, Serialize(batch, absl::StrCat("cannot write journal ", path_)));
   const uint64_t checksum = StableHash(data, last_checksum_);
   try {
     SQLite::Transaction transaction(*database_);
@@ -176,7 +193,7 @@ absl::Status SqliteJournal::Append(int64_t epoch, absl::Span<const journal::v1::
 
 absl::Status SqliteJournal::Compact(int64_t epoch, const journal::v1::Snapshot& snapshot) {
   RETURN_IF_ERROR(CheckEpoch(epoch));
-  const std::string data = snapshot.SerializeAsString();
+  ASSIGN_OR_RETURN(const std::string data, Serialize(snapshot, absl::StrCat("cannot compact journal ", path_)));
   const uint64_t checksum = StableHash(data, static_cast<uint64_t>(last_id_));
   try {
     SQLite::Transaction transaction(*database_);

@@ -109,7 +109,7 @@ class State {
   void Do(int64_t time_us, const journal::v1::NodeRegistered& update);
   void Do(int64_t time_us, const journal::v1::NodeLost& update);
   // Ends every rank on the node.
-  void EndRanksOf(const NodeName& node, const std::string& lost_reason);
+  void EndRanksOf(const NodeName& node, const std::string& lost_reason, bool withdrawn);
   void Release(const RankRecord& rank);
   // Rebuilds what follows from the records.
   void Index(const JobRecord& job);

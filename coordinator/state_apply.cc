@@ -66,10 +66,12 @@ void State::Do(int64_t, const journal::v1::GenerationFailed& update) {
   JobRecord& job = jobs_.at(JobId(update.job_id()));
   job.set_state(v1::JOB_STATE_PENDING);
   job.set_generation_live(false);
-  job.set_failures_without_progress(job.failures_without_progress() + 1);
   *job.mutable_last_failure() = update.failure();
   job.set_last_failure_secondary(update.secondary());
-  if (!job.has_root_cause()) *job.mutable_root_cause() = update.failure();
+  if (!update.withdrawn()) {
+    job.set_failures_without_progress(job.failures_without_progress() + 1);
+    if (!job.has_root_cause()) *job.mutable_root_cause() = update.failure();
+  }
   job.set_not_before_us(update.not_before_us());
 }
 
@@ -88,6 +90,8 @@ void State::Do(int64_t time_us, const journal::v1::JobEnded& update) {
   job.set_end_time_us(time_us);
   job.set_generation_live(false);
   job.clear_ranks();
+  // Its root cause stays; the rest only led to the next restart, and would fill every snapshot from now on.
+  job.clear_last_failure();
 }
 
 void State::Do(int64_t, const journal::v1::CheckpointCommitted& update) {
@@ -117,7 +121,9 @@ void State::Do(int64_t, const journal::v1::CheckpointCommitted& update) {
 
 void State::Do(int64_t, const journal::v1::NodeRegistered& update) {
   const NodeName name(update.node());
-  EndRanksOf(name, "its agent started anew");
+  // An agent that is told to stop registers without slots.
+  const bool withdrawn = update.slots().empty();
+  EndRanksOf(name, withdrawn ? "its agent was told to stop" : "its agent started anew", withdrawn);
   NodeRecord& node = nodes_[name];
   if (!node.incarnation().empty()) {
     node.add_superseded_incarnations(node.incarnation());
@@ -135,17 +141,18 @@ void State::Do(int64_t, const journal::v1::NodeRegistered& update) {
 }
 
 void State::Do(int64_t, const journal::v1::NodeLost& update) {
-  EndRanksOf(NodeName(update.node()), update.reason());
+  EndRanksOf(NodeName(update.node()), update.reason(), /*withdrawn=*/false);
   NodeRecord& node = nodes_.at(NodeName(update.node()));
   node.set_lost(true);
   node.set_lost_reason(update.reason());
 }
 
-void State::EndRanksOf(const NodeName& node, const std::string& lost_reason) {
+void State::EndRanksOf(const NodeName& node, const std::string& lost_reason, bool withdrawn) {
   for (const auto& [slot, holder] : HeldSlots(node)) {
     RankRecord& rank = *jobs_.at(holder.job).mutable_ranks(holder.rank);
     rank.set_ended(true);
     rank.set_lost_reason(lost_reason);
+    rank.set_withdrawn(withdrawn);
   }
   held_.erase(node);
 }

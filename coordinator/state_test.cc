@@ -191,6 +191,14 @@ TEST(StateTest, RequestsAreRemembered) {
   EXPECT_TRUE(absl::IsAlreadyExists(state.Validate({Submitted("k", TestSpec(1, 1), "r1")})));
 }
 
+TEST(StateTest, AnEndedJobKeepsItsRootCauseAlone) {
+  State state;
+  ApplyAll(state, Histories()["failed"]);
+  const JobRecord& job = *state.FindJob(JobId("j"));
+  EXPECT_EQ(job.root_cause().cause(), "it broke");
+  EXPECT_FALSE(job.has_last_failure());
+}
+
 TEST(StateTest, ABatchIsValidatedInOrder) {
   State state;
   ApplyAll(state, Histories()["starting"]);

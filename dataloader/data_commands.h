@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "common/clock.h"
+#include "dataloader/documents/input_files.h"
 
 namespace bert::data {
 
@@ -27,10 +28,14 @@ struct Terminal {
 
 struct TrainTokenizerFlags {
   std::vector<std::string> inputs = {};
+  // wordpiece, wordpiece-score, bpe, byte-level-bpe.
+  std::string type = "wordpiece";
   size_t vocab_size = 30522;
   uint64_t min_frequency = 2;
   size_t alphabet_limit = 1000;
+  // Bytes are always as they are.
   bool cased = false;
+  int threads = 1;
   bool strict = false;
   bool force = false;
   std::string output = {};
@@ -40,12 +45,13 @@ struct TrainTokenizerFlags {
 absl::Status TrainTokenizer(const TrainTokenizerFlags& flags, const Terminal& terminal);
 
 struct BuildFlags {
-  std::vector<std::string> inputs = {};
+  documents::InputSpec inputs = {};
   std::string tokenizer = {};
   std::string output = {};
   double validation_share = 0.05;
   int64_t shard_tokens_max = int64_t{64} << 20;
   int threads = 1;
+  int64_t journal_bytes = int64_t{256} << 20;
   bool strict = false;
   bool force = false;
 };

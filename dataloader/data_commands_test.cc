@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/files.h"
 #include "dataloader/progress_line.h"
+#include "dataloader/row_listing.h"
 
 namespace bert::data {
 namespace {
@@ -41,7 +42,7 @@ class DataCommandsTest : public ::testing::Test {
     return {.inputs = {root_ + "/text.txt"}, .vocab_size = 70, .output = root_ + "/tokenizer"};
   }
   BuildFlags MakeBuildFlags() const {
-    return {.inputs = {root_ + "/text.txt"},
+    return {.inputs = {.inputs = {root_ + "/text.txt"}},
             .tokenizer = root_ + "/tokenizer",
             .output = root_ + "/dataset",
             .validation_share = 0.3};
@@ -64,12 +65,40 @@ class DataCommandsTest : public ::testing::Test {
   SimulatedClock clock_{absl::UnixEpoch()};
 };
 
+TEST_F(DataCommandsTest, BytePairsFromTextToDataset) {
+  for (const char* type : {"bpe", "byte-level-bpe"}) {
+    TrainTokenizerFlags train = TrainFlags();
+    train.type = type;
+    train.vocab_size = 300;
+    train.min_frequency = 1;
+    train.force = true;
+    train.threads = 2;
+    ASSERT_TRUE(TrainTokenizer(train, MakeTerminal()).ok());
+    BuildFlags build = MakeBuildFlags();
+    build.force = true;
+    const absl::Status built = Build(build, MakeTerminal(), {});
+    ASSERT_TRUE(built.ok()) << built;
+    TakeOutput();
+    ASSERT_TRUE(Verify(root_ + "/dataset", MakeTerminal()).ok());
+    ASSERT_TRUE(Inspect({.directory = root_ + "/dataset", .show = 1}, MakeTerminal()).ok());
+    EXPECT_THAT(TakeOutput(), AllOf(HasSubstr(absl::StrCat("tokenizer  ", type)), HasSubstr("horses were walking")));
+    ASSERT_TRUE(Rows({.directory = root_ + "/dataset", .count = 1}, MakeTerminal()).ok());
+    EXPECT_THAT(TakeOutput(), AllOf(HasSubstr("row 0: [CLS] "), HasSubstr(" [SEP]")));
+    in_.str("The horses [MASK] on.\n");
+    in_.clear();
+    ASSERT_TRUE(Tokenize({.tokenizer = root_ + "/dataset/tokenizer"}, MakeTerminal()).ok());
+    EXPECT_THAT(absl::StrCat(" ", TakeOutput()), HasSubstr(" 4 ")) << "[MASK] is a token";
+  }
+  EXPECT_THAT(TrainTokenizer({.type = "unigram"}, MakeTerminal()).message(), HasSubstr("--type 'unigram'"));
+}
+
 TEST_F(DataCommandsTest, TrainsBuildsInspectsAndVerifies) {
   ASSERT_TRUE(TrainTokenizer(TrainFlags(), MakeTerminal()).ok());
   EXPECT_THAT(TakeOutput(), HasSubstr("70 tokens from"));
   const absl::Status built = Build(MakeBuildFlags(), MakeTerminal(), {});
   ASSERT_TRUE(built.ok()) << built;
-  EXPECT_THAT(TakeOutput(), AllOf(HasSubstr("digest     xxh128:"), HasSubstr("left out: 0 duplicate")));
+  EXPECT_THAT(TakeOutput(), AllOf(HasSubstr("digest     xxh128:"), HasSubstr("corpus"), HasSubstr("tokens/word"),
+                                  HasSubstr("left out: 0 duplicate")));
 
   ASSERT_TRUE(Inspect({.directory = root_ + "/dataset", .show = 1}, MakeTerminal()).ok());
   EXPECT_THAT(TakeOutput(), AllOf(HasSubstr("baseline"), HasSubstr("train document 0"),
@@ -136,18 +165,22 @@ TEST_F(DataCommandsTest, TokenizePrintsIdsLineByLine) {
 TEST_F(DataCommandsTest, ProgressComesEveryFewSecondsOrOnOneLine) {
   {
     ProgressLine progress("reading", err_, /*is_terminal=*/false, clock_);
+    progress.Update(0, 4'000'000);
+    clock_.Advance(absl::Seconds(4));
     progress.Update(1'000'000, 4'000'000);
     EXPECT_EQ(err_.str(), "");
-    clock_.Advance(absl::Seconds(5));
+    clock_.Advance(absl::Seconds(1));
     progress.Update(2'000'000, 4'000'000);
-    EXPECT_EQ(err_.str(), "reading   50%  2.0 of 4.0 MB, 0.4 MB/s\n");
+    EXPECT_EQ(err_.str(), "reading   50%  2.0 of 4.0 MB  0.4 MB/s  ETA 5s\n");
   }
   err_.str("");
   {
     ProgressLine progress("reading", err_, /*is_terminal=*/true, clock_);
-    clock_.Advance(absl::Seconds(1));
     progress.Update(1'000'000, 4'000'000);
-    EXPECT_EQ(err_.str(), "\rreading   25%  1.0 of 4.0 MB, 1.0 MB/s");
+    clock_.Advance(absl::Seconds(1));
+    progress.Update(1'010'000, 4'000'000);
+    EXPECT_EQ(err_.str(), "\rreading  [#####---------------]   25%  1.0 of 4.0 MB  0.0 MB/s  ETA 4m59s")
+        << "what was there before the first update does not count as speed";
   }
   EXPECT_TRUE(err_.str().ends_with(" \r")) << "the line is cleared at the end";
 }

@@ -32,20 +32,29 @@ constexpr char kExamples[] = R"(Examples:
   the ids of some text:
     echo "It is a truth universally acknowledged" | bert-data tokenize --tokenizer tokenizer
 
-Text files are UTF-8, one paragraph a line, documents separated by blank lines.
+Text files are UTF-8, one paragraph a line, documents separated by blank lines. JSON lines, Parquet and packed files
+are read too; see bert-data build --help.
 Exit codes: 0 done, 1 error, 2 wrong usage.
 )";
 
 constexpr char kTrainExamples[] = R"(Examples:
   bert-data train-tokenizer --input novels/ letters.txt --vocab-size 8192 --output tokenizer
   bert-data train-tokenizer --input novels/ --vocab-size 30000 --cased --output tokenizer-cased
+  bert-data train-tokenizer --input novels/ --type byte-level-bpe --vocab-size 50000 --output tokenizer-bytes
 )";
 
 constexpr char kBuildExamples[] = R"(Examples:
   bert-data build --input novels/ letters.txt --tokenizer tokenizer --output data/novels
-  bert-data build --input novels/ --tokenizer tokenizer --output data/novels --validation-share 0.01 --strict --force
+  bert-data build --input wikipedia='wiki/*.parquet' bookcorpus=books/ --documents bookcorpus=rows:64 \
+    --tokenizer tokenizer --output data/original
+  bert-data build --input crawl/ --field content --tokenizer tokenizer --output data/crawl --strict --force
 
+Files are *.txt, *.jsonl and *.ndjson, these also with .gz, .zst or .xz behind, and *.parquet.
+Documents are (auto) what stands between blank lines of a text file, or a row of the others; file makes one of a whole
+text file, rows:N joins N rows, or N lines of text, as for a corpus with a sentence a row.
+What cannot be read is named, counted and left out, and so is a document that was there before.
 A document falls into the validation split by a hash of its text: on the same side in every build.
+A build that is stopped in any way goes on, with the same command, where its journal says it was.
 )";
 
 constexpr char kInspectExamples[] = R"(Examples:
@@ -65,7 +74,8 @@ The rows that a job with the same seed, rows and max_seq_len trains on or is val
 constexpr char kVerifyExamples[] = R"(Examples:
   bert-data verify data/novels && echo good
 
-Checks every digest, header, offset and token id, and that the vocabulary is the one the dataset was built with.
+Checks every byte of every file, every header, offset and token id, and that the vocabulary is the one the dataset was
+built with.
 )";
 
 constexpr char kTokenizeExamples[] = R"(Examples:
@@ -84,18 +94,28 @@ struct Flags {
 };
 
 CLI::App* AddTrainTokenizer(CLI::App& app, TrainTokenizerFlags& flags) {
-  CLI::App* command = app.add_subcommand("train-tokenizer", "Learn a WordPiece vocabulary from text");
+  CLI::App* command = app.add_subcommand("train-tokenizer", "Learn a vocabulary from text");
   command->footer(kTrainExamples);
-  command->add_option("--input", flags.inputs, "Text files, or directories of *.txt")->required();
+  command->add_option("--input", flags.inputs, "Files, directories or 'patterns*', as build reads them")->required();
+  command
+      ->add_option(
+          "--type", flags.type,
+          "wordpiece, bpe and byte-level-bpe merge the most frequent pair; wordpiece-score the one most frequent "
+          "for its parts")
+      ->check(CLI::IsMember({"wordpiece", "wordpiece-score", "bpe", "byte-level-bpe"}))
+      ->capture_default_str();
   command->add_option("--vocab-size", flags.vocab_size, "Tokens, special ones included")
       ->check(CLI::Range(1, 10'000'000))
       ->capture_default_str();
-  command->add_flag("--cased", flags.cased, "Keep case and accents");
+  command->add_flag("--cased", flags.cased, "Keep case and accents; byte-level-bpe always does");
   command->add_option("--min-frequency", flags.min_frequency, "How often a pair must occur to become a token")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   command->add_option("--alphabet-limit", flags.alphabet_limit, "Characters kept, the most frequent first")
       ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command->add_option("--threads", flags.threads, "Documents read into words at once; no effect on the result")
+      ->check(CLI::Range(1, 1024))
       ->capture_default_str();
   command->add_flag("--strict", flags.strict, "Stop at text that is not UTF-8 instead of leaving its document out");
   command->add_flag("--force", flags.force, "Replace another tokenizer at --output");
@@ -106,8 +126,14 @@ CLI::App* AddTrainTokenizer(CLI::App& app, TrainTokenizerFlags& flags) {
 CLI::App* AddBuild(CLI::App& app, BuildFlags& flags) {
   CLI::App* command = app.add_subcommand("build", "Tokenize text into a dataset");
   command->footer(kBuildExamples);
-  command->add_option("--input", flags.inputs, "Text files, or directories of *.txt")->required();
-  command->add_option("--tokenizer", flags.tokenizer, "Directory with vocab.txt and tokenizer_config.json")->required();
+  command->add_option("--input", flags.inputs.inputs, "[CORPUS=]PATH: a file, a directory, a 'pattern*'")->required();
+  command->add_option("--field", flags.inputs.fields, "[CORPUS=]FIELD with the text, of JSON lines and Parquet [text]");
+  command->add_option("--documents", flags.inputs.documents,
+                      "[CORPUS=]RULE that cuts documents: auto, file or rows:N [auto]");
+  command
+      ->add_option("--tokenizer", flags.tokenizer,
+                   "Directory with tokenizer.json, or vocab.txt and tokenizer_config.json")
+      ->required();
   command->add_option("--output", flags.output, "Directory of the dataset; must not exist")->required();
   command->add_option("--validation-share", flags.validation_share, "Share of the documents kept for validation")
       ->check(CLI::Range(0.0, 0.99))
@@ -115,10 +141,13 @@ CLI::App* AddBuild(CLI::App& app, BuildFlags& flags) {
   command->add_option("--shard-tokens", flags.shard_tokens_max, "Most tokens in one file")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  command->add_option("--threads", flags.threads, "Documents tokenized at once; no effect on the result")
+  command->add_option("--threads", flags.threads, "Threads that tokenize; no effect on the result")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
-  command->add_flag("--strict", flags.strict, "Stop at text that is not UTF-8 instead of leaving its document out");
+  command->add_option("--journal-bytes", flags.journal_bytes, "Text between two points a killed build can go on from")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command->add_flag("--strict", flags.strict, "Stop at what cannot be read instead of leaving it out");
   command->add_flag("--force", flags.force, "Replace a dataset at --output");
   return command;
 }
@@ -179,7 +208,10 @@ CLI::App* AddVerify(CLI::App& app, std::string& directory) {
 CLI::App* AddTokenize(CLI::App& app, TokenizeFlags& flags) {
   CLI::App* command = app.add_subcommand("tokenize", "Print the token ids of each line of the standard input");
   command->footer(kTokenizeExamples);
-  command->add_option("--tokenizer", flags.tokenizer, "Directory with vocab.txt and tokenizer_config.json")->required();
+  command
+      ->add_option("--tokenizer", flags.tokenizer,
+                   "Directory with tokenizer.json, or vocab.txt and tokenizer_config.json")
+      ->required();
   command->add_flag("--json", flags.json, "Lines in are JSON strings, lines out objects with ids, tokens and text");
   command->add_flag("--split-special-tokens", flags.split_special_tokens,
                     "Take names of special tokens in the text as plain text");
@@ -189,6 +221,7 @@ CLI::App* AddTokenize(CLI::App& app, TokenizeFlags& flags) {
 int Run(int argc, char** argv) {
   Flags flags;
   flags.build.threads = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+  flags.train.threads = flags.build.threads;
   CLI::App app("Makes vocabularies and datasets out of text, and looks at them.", "bert-data");
   app.footer(kExamples);
   app.set_version_flag("--version", std::string(kVersion));

@@ -28,6 +28,59 @@ std::string Row(const std::string& name, const SplitEntry& split) {
                          split.shards.size(), static_cast<double>(Bytes(split)) / 1e6);
 }
 
+// Left alone where a dataset says nothing of corpora: it is older than they are.
+std::string CorpusTable(const std::vector<corpus::CorpusEntry>& corpora) {
+  if (corpora.empty()) return "";
+  size_t width = 10;
+  for (const corpus::CorpusEntry& corpus : corpora) width = std::max(width, corpus.name.size());
+  const auto row = [width](const corpus::CorpusEntry& corpus) {
+    const double words = static_cast<double>(std::max<int64_t>(1, corpus.words));
+    const double tokens = static_cast<double>(std::max<int64_t>(1, corpus.tokens));
+    return absl::StrFormat("%-*s%7d%12d%14d%14d%13.3f%8.3f%%\n", width + 2, corpus.name, corpus.files, corpus.documents,
+                           corpus.words, corpus.tokens, static_cast<double>(corpus.tokens) / words,
+                           100 * static_cast<double>(corpus.unknown_tokens) / tokens);
+  };
+  std::string out = absl::StrFormat("\n%-*s%7s%12s%14s%14s%13s%9s\n", width + 2, "corpus", "files", "documents",
+                                    "words", "tokens", "tokens/word", "[UNK]");
+  corpus::CorpusEntry sum{.name = "total"};
+  for (const corpus::CorpusEntry& corpus : corpora) {
+    absl::StrAppend(&out, row(corpus));
+    sum.files += corpus.files;
+    sum.documents += corpus.documents;
+    sum.words += corpus.words;
+    sum.tokens += corpus.tokens;
+    sum.unknown_tokens += corpus.unknown_tokens;
+    sum.duplicate_documents += corpus.duplicate_documents;
+    sum.invalid_documents += corpus.invalid_documents;
+    sum.empty_documents += corpus.empty_documents;
+    sum.damaged_files += corpus.damaged_files;
+  }
+  if (corpora.size() > 1) absl::StrAppend(&out, row(sum));
+  absl::StrAppendFormat(&out,
+                        "left out: %d duplicate, %d unreadable, %d empty documents; the rest of %d damaged files\n",
+                        sum.duplicate_documents, sum.invalid_documents, sum.empty_documents, sum.damaged_files);
+  return out;
+}
+
+Json CorporaJson(const std::vector<corpus::CorpusEntry>& corpora) {
+  Json array = Json::array();
+  for (const corpus::CorpusEntry& corpus : corpora) {
+    array.push_back({{"name", corpus.name},
+                     {"files", corpus.files},
+                     {"bytes", corpus.bytes},
+                     {"damaged_files", corpus.damaged_files},
+                     {"documents", corpus.documents},
+                     {"text_bytes", corpus.text_bytes},
+                     {"words", corpus.words},
+                     {"tokens", corpus.tokens},
+                     {"unknown_tokens", corpus.unknown_tokens},
+                     {"duplicate_documents", corpus.duplicate_documents},
+                     {"invalid_documents", corpus.invalid_documents},
+                     {"empty_documents", corpus.empty_documents}});
+  }
+  return array;
+}
+
 Json SplitJson(const SplitEntry& split) {
   return Json{{"documents", split.documents},
               {"words", split.words},
@@ -39,7 +92,7 @@ Json SplitJson(const SplitEntry& split) {
 }  // namespace
 
 absl::StatusOr<std::vector<DocumentSample>> SampleDocuments(const corpus::Dataset& dataset,
-                                                            const text::WordPieceTokenizer& tokenizer, int64_t count) {
+                                                            const text::Tokenizer& tokenizer, int64_t count) {
   std::vector<DocumentSample> samples;
   for (const SplitKind kind : {SplitKind::kTrain, SplitKind::kValidation}) {
     const corpus::SplitView& split = dataset.split(kind);
@@ -50,10 +103,10 @@ absl::StatusOr<std::vector<DocumentSample>> SampleDocuments(const corpus::Datase
       split.CopyTokens(begin, static_cast<int64_t>(stored.size()), stored.data());
       const std::vector<uint32_t> ids(stored.begin(), stored.end());
       for (const uint32_t id : ids) {
-        if (id < tokenizer.vocabulary().size()) continue;
+        if (id < tokenizer.size()) continue;
         return absl::DataLossError(absl::StrCat(dataset.directory(), ": ", std::string(SplitName(kind)), " document ",
                                                 document, " has token id ", id, " of a vocabulary of ",
-                                                tokenizer.vocabulary().size()));
+                                                tokenizer.size()));
       }
       samples.push_back(
           {.split = std::string(SplitName(kind)),
@@ -77,7 +130,8 @@ std::string SummaryText(const std::string& directory, const Manifest& manifest) 
                           manifest.unigram_cross_entropy, std::exp(manifest.unigram_cross_entropy));
   }
   absl::StrAppendFormat(&out, "%-12s%12s%14s%14s%9s%11s\n", "split", "documents", "words", "tokens", "shards", "MB");
-  absl::StrAppend(&out, Row("train", manifest.train), Row("validation", manifest.validation));
+  absl::StrAppend(&out, Row("train", manifest.train), Row("validation", manifest.validation),
+                  CorpusTable(manifest.corpora));
   return out;
 }
 
@@ -96,6 +150,7 @@ std::string SummaryJson(const std::string& directory, const Manifest& manifest,
             {"token_bytes", manifest.token_bytes},
             {"splits", {{"train", SplitJson(manifest.train)}, {"validation", SplitJson(manifest.validation)}}},
             {"unigram_cross_entropy", manifest.unigram_cross_entropy},
+            {"corpora", CorporaJson(manifest.corpora)},
             {"sources", std::move(sources)}};
   if (!samples.empty()) {
     Json documents = Json::array();

@@ -8,7 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "dataloader/corpus/dataset.h"
-#include "dataloader/text/wordpiece.h"
+#include "dataloader/text/tokenizer.h"
 
 namespace bert::data {
 
@@ -23,9 +23,9 @@ struct DocumentSample {
 
 // The first `count` documents of each split. DATA_LOSS: an id is outside the vocabulary.
 absl::StatusOr<std::vector<DocumentSample>> SampleDocuments(const corpus::Dataset& dataset,
-                                                            const text::WordPieceTokenizer& tokenizer, int64_t count);
+                                                            const text::Tokenizer& tokenizer, int64_t count);
 
-// Splits, vocabulary and baseline as a small table.
+// Vocabulary and baseline, and small tables of splits and corpora.
 std::string SummaryText(const std::string& directory, const corpus::Manifest& manifest);
 
 // The same, complete, with the samples: one indented JSON object.

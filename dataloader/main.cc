@@ -64,17 +64,20 @@ struct Flags {
 
 // Where trainers find this process. INVALID_ARGUMENT where that cannot be known.
 absl::StatusOr<std::string> AdvertisedAddress(const Flags& flags, const std::string& listening) {
-  if (!flags.advertise.empty()) {
-    RETURN_IF_ERROR(ParseHostPort(flags.advertise).status());
-    return flags.advertise;
-  }
-  ASSIGN_OR_RETURN(const HostPort address, ParseHostPort(listening));
+  const std::string advertised = flags.advertise.empty() ? listening : flags.advertise;
+  ASSIGN_OR_RETURN(const HostPort address, ParseHostPort(advertised));
   if (address.host == "0.0.0.0" || address.host == "::" || address.host == "[::]") {
-    return absl::InvalidArgumentError(absl::StrCat("trainers cannot connect to ", listening,
+    return absl::InvalidArgumentError(absl::StrCat("trainers cannot connect to ", advertised,
                                                    ": give the address that they reach this machine at with "
                                                    "--advertise"));
   }
-  return listening;
+  if (flags.coordinator.empty() || !IsLoopback(address.host)) return advertised;
+  ASSIGN_OR_RETURN(const HostPort coordinator, ParseHostPort(flags.coordinator));
+  if (IsLoopback(coordinator.host)) return advertised;
+  return absl::InvalidArgumentError(absl::StrCat(
+      flags.advertise.empty() ? "without --advertise trainers would be sent to " : "--advertise ", advertised,
+      ", which is this machine alone, but the coordinator ", flags.coordinator,
+      " is not at a loopback address: give the address at which other nodes reach this one with --advertise"));
 }
 
 absl::Status WriteReadyFile(const std::string& path, const std::string& address, const std::string& http) {

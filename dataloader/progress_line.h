@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <ostream>
 #include <string>
 
@@ -12,24 +13,35 @@
 
 namespace bert::data {
 
-// "tokenizing  42%  6.5 of 15.5 MB, 8.1 MB/s": on a terminal one line written over ten times a second, else a line
-// every five seconds. Not thread-safe.
+// What is counted: its name, how many make one of it, and the digits shown behind the point.
+struct ProgressUnit {
+  const char* name;
+  double size;
+  int digits;
+};
+
+// "tokenizing  [########------------]  42%  6.5 of 15.5 MB  8.1 MB/s  ETA 1m52s": on a terminal one line written over
+// ten times a second, else a line without the bar every five seconds. The speed is that since the first update, which
+// may come at a later point than the start. Not thread-safe.
 class ProgressLine {
  public:
-  ProgressLine(std::string what, std::ostream& err, bool is_terminal, Clock& clock);
+  ProgressLine(std::string what, std::ostream& err, bool is_terminal, Clock& clock,
+               ProgressUnit unit = {.name = "MB", .size = 1e6, .digits = 1});
   // Clears the line on a terminal.
   ~ProgressLine();
   ProgressLine(const ProgressLine&) = delete;
   ProgressLine& operator=(const ProgressLine&) = delete;
 
-  void Update(int64_t bytes, int64_t bytes_total);
+  void Update(int64_t done, int64_t total);
 
  private:
   const std::string what_;
   std::ostream& err_;
   const bool is_terminal_;
   Clock& clock_;
-  const absl::Duration started_;
+  const ProgressUnit unit_;
+  absl::Duration started_;
+  std::optional<int64_t> first_done_;
   absl::Duration last_shown_;
   size_t width_ = 0;
 };

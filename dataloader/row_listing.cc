@@ -8,12 +8,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_split.h"
 #include "common/status_macros.h"
 #include "dataloader/corpus/dataset.h"
 #include "dataloader/sampling/batch_sampler.h"
 #include "dataloader/sampling/row_batch.h"
 #include "dataloader/sampling/row_index.h"
+#include "dataloader/text/tokenizer_files.h"
 
 namespace bert::data {
 namespace {
@@ -25,14 +25,6 @@ absl::StatusOr<corpus::SplitKind> ParseSplit(const std::string& name) {
     if (corpus::SplitName(split) == name) return split;
   }
   return absl::InvalidArgumentError(absl::StrCat("--split '", name, "': use train or validation"));
-}
-
-// The pieces of the vocabulary by id.
-std::vector<std::string> Pieces(const corpus::Dataset& dataset) {
-  for (const auto& file : dataset.tokenizer_files()) {
-    if (file.name == "vocab.txt") return absl::StrSplit(file.content, '\n');
-  }
-  return {};
 }
 
 // One segment of a batch of one row.
@@ -78,8 +70,7 @@ void PrintJson(int64_t number, const sampling::RowBatch& row, std::ostream& out)
   out << object.dump() << "\n";
 }
 
-void PrintText(int64_t number, const sampling::RowBatch& row, const std::vector<std::string>& pieces,
-               std::ostream& out) {
+void PrintText(int64_t number, const sampling::RowBatch& row, const text::Tokenizer& tokenizer, std::ostream& out) {
   out << "row " << number;
   if (!row.is_next.empty()) out << (row.is_next.front() != 0 ? " (next)" : " (not next)");
   out << ":";
@@ -87,9 +78,9 @@ void PrintText(int64_t number, const sampling::RowBatch& row, const std::vector<
   for (const Segment& segment : segments) {
     size_t masked = 0;
     for (size_t i = 0; i < segment.input_ids.size(); ++i) {
-      out << " " << pieces[static_cast<size_t>(segment.input_ids[i])];
+      out << " " << tokenizer.Token(static_cast<uint32_t>(segment.input_ids[i]));
       if (masked < segment.positions.size() && segment.positions[masked] == static_cast<int32_t>(i)) {
-        out << "=" << pieces[static_cast<size_t>(segment.labels[masked++])];
+        out << "=" << tokenizer.Token(static_cast<uint32_t>(segment.labels[masked++]));
       }
     }
   }
@@ -135,14 +126,15 @@ absl::Status Rows(const RowsFlags& flags, const Terminal& terminal) {
                    sampling::BatchSampler::Create(index, {.split = split, .seed = flags.seed, .global_batch_size = 1},
                                                   flags.masking));
   if (flags.summary) return PrintSummary(flags, *index, *sampler, terminal.out);
-  const std::vector<std::string> pieces = Pieces(*dataset);
+  ASSIGN_OR_RETURN(const std::unique_ptr<text::Tokenizer> tokenizer,
+                   text::LoadTokenizer(absl::StrCat(flags.directory, "/", corpus::kTokenizerFolder)));
   sampling::RowBatch row;
   for (int64_t number = 0; number < std::min(flags.count, index->rows()); ++number) {
     RETURN_IF_ERROR(sampler->FillRows(number, 0, 1, &row));
     if (flags.json) {
       PrintJson(number, row, terminal.out);
     } else {
-      PrintText(number, row, pieces, terminal.out);
+      PrintText(number, row, *tokenizer, terminal.out);
     }
   }
   return absl::OkStatus();

@@ -107,8 +107,16 @@ class PeakMemory:
                 ancestor = pid
                 while ancestor in statuses and ancestor != os.getpid():
                     ancestor = int(statuses[ancestor]["PPid"])
-                if ancestor == os.getpid() and pid != ancestor and status["Name"].startswith("bert"):
-                    self.peak_kib[status["Name"].strip(), pid] = int(status.get("VmHWM", "0").split()[0])
+                # One that has ended has no memory left, only what was seen of it before.
+                if ancestor == os.getpid() and pid != ancestor and "VmHWM" in status:
+                    self._note(pid, int(status["VmHWM"].split()[0]))
+
+    def _note(self, pid, kib):
+        with contextlib.suppress(OSError):  # It may end meanwhile.
+            # The kernel's own name of a process is cut after 15 characters.
+            name = Path(f"/proc/{pid}/exe").readlink().name
+            if name.startswith("bert"):
+                self.peak_kib[name, pid] = kib
 
 
 class LocalCluster:

@@ -23,6 +23,9 @@ BINARIES = ROOT / "build/release/bin"
 JOB_FILE = ROOT / "examples/tiny-english.yaml"
 TARGETS = ["bert-coordinator", "bert-worker", "bert-trainer", "bert-dataloader", "bertctl", "bert-data", "bert-model"]
 VOCAB_SIZE = 8192
+# States in which a job of an earlier run is not taken up again.
+ENDED_BADLY = ("FAILED", "CANCELLING", "CANCELLED", "UNKNOWN")
+NO_SUCH_JOB = 102  # Of bertctl's exit codes.
 # One from each kind of text: dialogue, narration, commentary.
 SENTENCES = [
     "I am very glad to [MASK] you, said Mr. Knightley.",
@@ -137,6 +140,18 @@ class Bertctl:
     def job(self, job_id):
         return json.loads(self.output("get", job_id, "-o", "json"))
 
+    def state(self, job_id):
+        """As in the API without its prefix, or UNKNOWN where the coordinator has no such job."""
+        result = subprocess.run(
+            [BINARIES / "bertctl", "get", job_id, "-o", "json"],
+            **{"cwd": ROOT, "env": self.environment, "capture_output": True, "text": True, "check": False},
+        )
+        if result.returncode == NO_SUCH_JOB:
+            return "UNKNOWN"
+        if result.returncode != 0:
+            raise QuickstartError(f"bertctl: {result.stderr.strip()}")
+        return json.loads(result.stdout)["state"].removeprefix("JOB_STATE_")
+
 
 def train(bertctl, key, fresh):
     """Has the job trained, anew or from where it stopped. Returns the job, as bertctl gives it."""
@@ -146,6 +161,9 @@ def train(bertctl, key, fresh):
         reason = "FRESH=1 asks for it" if fresh else "the job file or the text has changed"
         print(f"leaving {known['job']} for a new job: {reason}")
         bertctl.run("cancel", known["job"])
+        known = {}
+    if known and (state := bertctl.state(known["job"])) in ENDED_BADLY:
+        print(f"leaving {known['job']} for a new job: it is {state}")
         known = {}
     if known:
         print(f"going on with {known['job']} (FRESH=1 trains a new one)", flush=True)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Gets a Debian 12 machine ready to build: Debian packages by name, and Torch in .deps/venv.
+# Gets a Debian 12 machine ready to build: Debian packages by name, and Torch and Arrow in .deps/venv.
 #
 #   scripts/setup.sh           what building, training on CPUs and the quickstart need
 #   scripts/setup.sh --full    also what the tests and the CUDA build need (4 GB more)
@@ -57,7 +57,7 @@ $(wanted_packages | paste -sd ' ')"
   fi
   if [ "$(id -u)" -ne 0 ]; then
     fail "Debian packages are missing, and installing them takes root. Run this, then try again:
-sudo apt-get install -y --no-install-recommends ${missing[*]}"
+sudo sh -c 'apt-get update && apt-get install -y --no-install-recommends ${missing[*]}'"
   fi
   say "Debian packages: installing ${missing[*]}"
   apt-get -qq -o Acquire::Retries=3 update

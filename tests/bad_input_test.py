@@ -24,6 +24,18 @@ def flip_byte(path, position=None):
     path.write_bytes(content)
 
 
+class Xxh128(ctypes.Structure):
+    _fields_ = [("low", ctypes.c_uint64), ("high", ctypes.c_uint64)]
+
+
+def xxh128(content):
+    """The digest of `content` as manifests write it, by the library itself."""
+    function = ctypes.CDLL("libxxhash.so.0").XXH3_128bits
+    function.restype, function.argtypes = Xxh128, [ctypes.c_char_p, ctypes.c_size_t]
+    result = function(content, len(content))
+    return f"xxh128:{result.high:016x}{result.low:016x}"
+
+
 class CommandLineTest(cluster.ClusterTest):
     """What is refused before anything runs."""
 
@@ -100,6 +112,19 @@ class CommandLineTest(cluster.ClusterTest):
         self.assertEqual(code, 1, err)
         self.assert_one_clear_error(err, "--work-dir")
 
+    def test_more_workers_than_there_are_slots(self):
+        c = self.start_cluster_without_workers()
+        c.start_worker(cpu_slots=1)
+        spec = c.write_spec(workers={"min": 2, "max": 2})
+        code, out, err = c.try_ctl("submit", "-f", spec, "--dry-run")
+        self.assertEqual(code, 6, err)
+        self.assert_one_clear_error(err, "needs 2 slots", "all nodes together have 1", "workers.min")
+        self.assertIn("name: e2e", out)
+        self.assertEqual(c.ctl("list", "-o", "name"), "", "nothing was submitted")
+        # Without --dry-run it waits: nodes may come.
+        job = c.ctl("submit", "-f", spec).strip()
+        self.assertIn("all nodes together have 1", c.ctl("describe", job))
+
     def test_no_credentials_and_no_devices(self):
         worker = [cluster.BINARIES / "bert-worker", "--work-dir", self.directory, "--checkpoint-root", self.directory]
         code, _, err = cluster.run([*worker, "--cpu-slots", 1])
@@ -109,12 +134,46 @@ class CommandLineTest(cluster.ClusterTest):
             code, _, err = cluster.run([*worker, "--insecure"])
             self.assertEqual(code, 1, err)
             self.assert_one_clear_error(err, "--cpu-slots")
-        code, _, err = cluster.run(
-            [cluster.BINARIES / "bert-coordinator", "--insecure", "--listen", "0.0.0.0:0"]
-            + ["--http", "127.0.0.1:0", "--state-dir", self.directory / "state"]
-        )
-        self.assertNotEqual(code, 0)
-        self.assert_one_clear_error(err, "--insecure", "0.0.0.0")
+
+    def test_a_wrong_command_line_of_the_coordinator(self):
+        common = [cluster.BINARIES / "bert-coordinator", "--http", "127.0.0.1:0", "--state-dir", self.directory / "s"]
+        cases = [
+            (["--insecure", "--listen", "0.0.0.0:0"], ["--insecure", "0.0.0.0"]),
+            (["--insecure", "--listen", "nowhere"], ["nowhere", "host:port"]),
+            (["--listen", "127.0.0.1:0"], ["--insecure", "--tls-cert"]),
+            (["--insecure", "--heartbeat-interval", "inf"], ["inf", "from 100ms to 1h"]),
+            (["--insecure", "--heartbeat-interval", "1ns"], ["1ns", "from 100ms to 1h"]),
+            (["--insecure", "--rendezvous-timeout", "soon"], ["soon", "from 1s to 24h"]),
+        ]
+        for flags, parts in cases:
+            with self.subTest(flags):
+                code, _, err = cluster.run([*common, *flags])
+                self.assertEqual(code, 2, err)
+                self.assert_one_clear_error(err, *parts)
+        # A file that is not what it should be is no mistake of the command line.
+        garbage = self.directory / "garbage.pem"
+        garbage.write_text("no certificate")
+        tls = ["--tls-cert", garbage, "--tls-key", garbage, "--tls-ca", garbage]
+        code, _, err = cluster.run([*common, "--listen", "127.0.0.1:0", *tls])
+        self.assertEqual(code, 1, err)
+        self.assert_one_clear_error(err, str(garbage), "no certificate in PEM")
+
+    def test_an_address_that_no_other_machine_reaches(self):
+        coordinator = "192.0.2.1:7400"
+        worker = ["bert-worker", "--cpu-slots", 1, "--work-dir", self.directory, "--checkpoint-root", self.directory]
+        loader = ["bert-dataloader", "--listen", "127.0.0.1:0", "--http", "", "--data-root", self.directory]
+        for (binary, *flags), said in (
+            (worker, "--address 127.0.0.1"),
+            ([*worker, "--address", "localhost"], "--address localhost"),
+            (loader, "--advertise"),
+            ([*loader, "--advertise", "localhost:7410"], "--advertise localhost:7410"),
+        ):
+            with self.subTest(binary, said=said):
+                code, _, err = cluster.run(
+                    [cluster.BINARIES / binary, *flags, "--coordinator", coordinator, "--insecure"]
+                )
+                self.assertEqual(code, 2, err)
+                self.assert_one_clear_error(err, said, coordinator)
 
     def start_cluster_without_workers(self):
         c = self.make_cluster()
@@ -219,33 +278,38 @@ class CheckpointTest(cluster.ClusterTest):
             c.wait_for_step(job, c.last_step(job) + 1)
             self.assertEqual(int(c.job(job)["generation"]), 1)
             for checkpoint in kept:
-                self.assertTrue(self._is_whole(cluster.Path(checkpoint["directory"])))
+                self.assert_whole(checkpoint)
         # With room again, the next one is saved.
         c.wait_for_checkpoint(job, int(kept[0]["step"]) + 1)
         c.ctl("cancel", job)
         c.wait_for_state(job, "CANCELLED")
-        newest = cluster.Path(c.checkpoints(job)[0]["directory"])
-        self.assertTrue(self._is_whole(newest))
-        # Nothing half-written is left behind.
-        names = sorted(path.name for path in newest.parent.iterdir())
-        self.assertEqual(names, sorted(cluster.Path(x["directory"]).name for x in c.checkpoints(job)))
+        committed = c.checkpoints(job)
+        for checkpoint in committed:
+            self.assert_whole(checkpoint)
+        # Nothing half-written and nothing that was not committed is left behind.
+        names = sorted(path.name for path in (root / job).iterdir())
+        self.assertEqual(names, sorted(cluster.Path(x["directory"]).name for x in committed))
 
-    def _is_whole(self, directory):
-        """Every file has the size and digest of the manifest."""
-        for entry in json.loads((directory / "manifest.json").read_text())["files"]:
-            if (directory / entry["name"]).stat().st_size != entry["bytes"]:
-                return False
-        return cluster.run([cluster.BINARIES / "bert-model", "inspect", directory])[0] == 0
+    def assert_whole(self, checkpoint):
+        """The manifest is the committed one, and every file has its size and digest."""
+        directory = cluster.Path(checkpoint["directory"])
+        manifest = (directory / "manifest.json").read_bytes()
+        self.assertEqual(xxh128(manifest), checkpoint["digest"], directory)
+        for entry in json.loads(manifest)["files"]:
+            content = (directory / entry["name"]).read_bytes()
+            self.assertEqual((len(content), xxh128(content)), (entry["bytes"], entry["digest"]), directory)
 
     def _mount_small_disk(self, path):
         """Whether a small tmpfs could be mounted there; only root can. It is gone with the processes of this test."""
         unshare = ctypes.CDLL(None).unshare
         if os.environ.get("BERT_TEST_WITHOUT_MOUNT") or unshare(CLONE_NEWNS) != 0:
             return False
-        subprocess.run(["mount", "--make-rprivate", "/"], check=True)
-        mount = ["mount", "-t", "tmpfs", "-o", f"size={TMPFS_BYTES}", "bert-test", path]
-        if subprocess.run(mount, stderr=subprocess.DEVNULL, check=False).returncode != 0:
-            return False
+        for mount in (
+            ["mount", "--make-rprivate", "/"],
+            ["mount", "-t", "tmpfs", "-o", f"size={TMPFS_BYTES}", "bert-test", path],
+        ):
+            if subprocess.run(mount, stderr=subprocess.DEVNULL, check=False).returncode != 0:
+                return False
         self.addCleanup(subprocess.run, ["umount", "--lazy", path], check=True)
         return True
 

@@ -22,6 +22,7 @@ import tempfile
 import threading
 import time
 import unittest
+import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -190,6 +191,7 @@ class Cluster:
         self.home = Path(home)
         self.processes = {}
         self.coordinator_address = None
+        self.http_addresses = {}
         for folder in ("logs", "ready", "state", "data"):
             (self.home / folder).mkdir(parents=True, exist_ok=True)
 
@@ -217,7 +219,7 @@ class Cluster:
             "worker",
             *("--coordinator", self.coordinator_address, "--node", node, "--cpu-slots", cpu_slots),
             *("--threads-per-slot", 1, "--grace", "5s", "--work-dir", self.home / "work" / node),
-            *("--checkpoint-root", checkpoint_root or self.home / "checkpoints"),
+            *("--checkpoint-root", checkpoint_root or self.home / "checkpoints", "--http", "127.0.0.1:0"),
             instance=node,
             **options,
         )
@@ -235,7 +237,9 @@ class Cluster:
         command = [BINARIES / f"bert-{binary}", *flags, "--insecure", "--ready-file", ready_file]
         process = Process(name, command, self.home / "logs" / f"{name}.log", **options)
         self.processes[name] = process
-        return process.wait_ready(ready_file)
+        ready = process.wait_ready(ready_file)
+        self.http_addresses[name] = ready["http"]
+        return ready
 
     def stop(self):
         """Agents first, the coordinator last."""
@@ -245,6 +249,16 @@ class Cluster:
     def trainers(self, node="node-1"):
         """Process ids of the agent's trainers."""
         return [pid for pid in children(self.processes[node].pid) if is_running(pid)]
+
+    def http_get(self, process, path):
+        """The body of a page of the process's HTTP side."""
+        with urllib.request.urlopen(f"http://{self.http_addresses[process]}{path}", timeout=10) as page:
+            return page.read().decode()
+
+    def metrics(self, process):
+        """{name with labels: value} of the process's /metrics."""
+        lines = [line for line in self.http_get(process, "/metrics").splitlines() if not line.startswith("#")]
+        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 
     # Commands.
 

@@ -3,7 +3,8 @@
 
 import cluster
 
-STEPS = 600
+# Enough that the coordinator is killed for the second time long before the end.
+STEPS = 2000
 
 
 class CoordinatorRestartTest(cluster.ClusterTest):
@@ -31,7 +32,9 @@ class CoordinatorRestartTest(cluster.ClusterTest):
         self.assertEqual(int(done["generation"]), 1)
         self.assertEqual(int(done.get("restarts", 0)), 0)
         self.assertEqual(sorted(c.losses(job)), list(range(1, STEPS + 1)))
-        self.assertEqual([int(x["step"]) for x in c.checkpoints(job)], [600, 500, 400])
+        kept = [int(x["step"]) for x in c.checkpoints(job)]
+        self.assertEqual((len(kept), kept[0]), (3, STEPS))
+        self.assertTrue(kept[0] > kept[1] > kept[2], kept)
         # The log is complete too: the agent sent again what was not acknowledged.
         lines = [x.split("|", 1)[1].strip() for x in c.logs(job).splitlines() if x.startswith("rank 0 |")]
         written = (c.home / "work/node-1/logs" / job / "1-0.log").read_text().splitlines()

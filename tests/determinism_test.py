@@ -32,7 +32,7 @@ class DeterminismTest(cluster.ClusterTest):
         self.assertEqual(actual, expected)
         self.assertEqual(done["last_validation"]["loss"], c.job(undisturbed)["last_validation"]["loss"])
         weights = [
-            (c.home / "checkpoints" / job / f"step-{STEPS:08}" / "model.safetensors").read_bytes()
+            (cluster.Path(c.checkpoints(job)[0]["directory"]) / "model.safetensors").read_bytes()
             for job in (undisturbed, interrupted)
         ]
         self.assertEqual(weights[0], weights[1])

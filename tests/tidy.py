@@ -42,7 +42,8 @@ DEPENDENCIES = {
     "worker/collective": (["common"], [RPC, PROTO, SQL]),
     "worker/trainer": (["common", "worker/model", "worker/collective", "dataloader/sampling"], [SQL]),
     "dataloader/text": (["common"], [RPC, PROTO, TORCH, SQL, CLOCK]),
-    "dataloader/corpus": (["common", "dataloader/text"], [RPC, PROTO, TORCH, SQL, CLOCK]),
+    "dataloader/documents": (["common", "dataloader/text"], [RPC, PROTO, TORCH, SQL, CLOCK]),
+    "dataloader/corpus": (["common", "dataloader/text", "dataloader/documents"], [RPC, PROTO, TORCH, SQL, CLOCK]),
     "dataloader/sampling": (["common", "dataloader/text", "dataloader/corpus"], [RPC, PROTO, TORCH, SQL, CLOCK]),
     "dataloader": (["common"], [TORCH, SQL]),
     "bertctl": (["common"], [TORCH, SQL]),
@@ -255,8 +256,11 @@ def check_format(paths):
     result = subprocess.run(
         ["clang-format", "--dry-run", "--ferror-limit=1", *paths], cwd=ROOT, capture_output=True, text=True
     )
-    for match in re.finditer(r"^(.+?):(\d+):\d+: (?:warning|error): ", result.stderr, re.M):
+    found = list(re.finditer(r"^(.+?):(\d+):\d+: (?:warning|error): ", result.stderr, re.M))
+    for match in found:
         yield Path(match.group(1)), int(match.group(2)), "not as clang-format lays it out; `make format` does"
+    if result.returncode != 0 and not found:
+        yield Path(".clang-format"), 1, f"clang-format fails: {result.stderr.strip()}"
 
 
 def check_protos():
@@ -265,9 +269,11 @@ def check_protos():
         yield Path("proto"), 1, "cannot be linted: buf is not installed; run scripts/setup.sh --full"
         return
     result = subprocess.run([buf, "lint"], cwd=ROOT / "proto", capture_output=True, text=True)
-    for line in result.stdout.splitlines():
-        file, number, _, what = line.split(":", 3)
+    found = re.findall(r"^(.+?):(\d+):\d+:(.*)$", result.stdout, re.M)
+    for file, number, what in found:
         yield Path("proto") / file, int(number), what
+    if result.returncode != 0 and not found:
+        yield Path("proto/buf.yaml"), 1, f"buf lint fails: {(result.stdout + result.stderr).strip()}"
 
 
 def main():

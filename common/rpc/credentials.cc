@@ -1,8 +1,13 @@
 #include "common/rpc/credentials.h"
 
 #include <grpcpp/create_channel.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
 
 #include <CLI/CLI.hpp>
+#include <memory>
 
 #include "absl/strings/str_cat.h"
 #include "common/files.h"
@@ -35,11 +40,51 @@ absl::Status CheckChosen(const CredentialFlags& flags) {
       "no credentials: give --tls-cert, --tls-key and --tls-ca, or --insecure on the loopback interface");
 }
 
+using Certificate = std::unique_ptr<X509, decltype(&X509_free)>;
+using PrivateKey = std::unique_ptr<EVP_PKEY, decltype(&EVP_PKEY_free)>;
+using Input = std::unique_ptr<BIO, decltype(&BIO_free)>;
+
+Input Open(const std::string& text) { return {BIO_new_mem_buf(text.data(), static_cast<int>(text.size())), BIO_free}; }
+
+// An empty passphrase, as gRPC does: without one OpenSSL would ask the terminal.
+Certificate FirstCertificate(const std::string& text) {
+  return {PEM_read_bio_X509(Open(text).get(), nullptr, nullptr, const_cast<char*>("")), X509_free};
+}
+PrivateKey FirstKey(const std::string& text) {
+  return {PEM_read_bio_PrivateKey(Open(text).get(), nullptr, nullptr, const_cast<char*>("")), EVP_PKEY_free};
+}
+
+// gRPC says of all of these only that there is no connection, or no port.
+absl::Status CheckPem(const CredentialFlags& flags, const Pem& pem) {
+  const Certificate certificate = FirstCertificate(pem.cert);
+  const PrivateKey key = FirstKey(pem.key);
+  const bool ca_read = FirstCertificate(pem.ca) != nullptr;
+  const bool fit =
+      certificate != nullptr && key != nullptr && X509_check_private_key(certificate.get(), key.get()) == 1;
+  ERR_clear_error();
+  if (certificate == nullptr) {
+    return absl::FailedPreconditionError(absl::StrCat("--tls-cert ", flags.tls_cert, " holds no certificate in PEM"));
+  }
+  if (key == nullptr) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("--tls-key ", flags.tls_key, " holds no private key in PEM, or one with a passphrase"));
+  }
+  if (!ca_read) {
+    return absl::FailedPreconditionError(absl::StrCat("--tls-ca ", flags.tls_ca, " holds no certificate in PEM"));
+  }
+  if (!fit) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("--tls-key ", flags.tls_key, " is not the key of the certificate in --tls-cert ", flags.tls_cert));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<Pem> ReadPem(const CredentialFlags& flags) {
   Pem pem;
   ASSIGN_OR_RETURN(pem.cert, ReadFile(flags.tls_cert));
   ASSIGN_OR_RETURN(pem.key, ReadFile(flags.tls_key));
   ASSIGN_OR_RETURN(pem.ca, ReadFile(flags.tls_ca));
+  RETURN_IF_ERROR(CheckPem(flags, pem));
   return pem;
 }
 

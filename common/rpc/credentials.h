@@ -34,7 +34,8 @@ struct CredentialFlags {
   std::vector<std::string> Arguments() const;
 };
 
-// Both: INVALID_ARGUMENT where neither --insecure nor all three files are given; NOT_FOUND names an unreadable file.
+// Both: INVALID_ARGUMENT where neither --insecure nor all three files are given; NOT_FOUND or PERMISSION_DENIED names
+// an unreadable file, FAILED_PRECONDITION one that is not what it should be: no PEM, or a key of another certificate.
 //
 // A server refuses --insecure where `listen` is not a loopback address, and asks each client for a certificate that
 // the CA signed.

@@ -22,7 +22,8 @@ struct KeyPair {
   std::shared_ptr<X509> certificate;
 };
 
-// A certificate for localhost, signed by `issuer`, or by itself as a CA where there is none.
+// A certificate for 127.0.0.1 (a name would need a resolver, and c-ares leaks in it), signed by `issuer`, or by itself
+// as a CA where there is none.
 KeyPair MakeCertificate(const KeyPair* issuer) {
   KeyPair pair{{EVP_EC_gen("P-256"), EVP_PKEY_free}, {X509_new(), X509_free}};
   X509* certificate = pair.certificate.get();
@@ -32,12 +33,12 @@ KeyPair MakeCertificate(const KeyPair* issuer) {
   X509_gmtime_adj(X509_getm_notAfter(certificate), 3600);
   X509_set_pubkey(certificate, pair.key.get());
   X509_NAME* name = X509_get_subject_name(certificate);
-  const unsigned char* common_name = reinterpret_cast<const unsigned char*>(issuer == nullptr ? "ca" : "localhost");
+  const unsigned char* common_name = reinterpret_cast<const unsigned char*>(issuer == nullptr ? "ca" : "loopback");
   X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, common_name, -1, -1, 0);
   X509_set_issuer_name(certificate, issuer == nullptr ? name : X509_get_subject_name(issuer->certificate.get()));
   const int kind = issuer == nullptr ? NID_basic_constraints : NID_subject_alt_name;
   X509_EXTENSION* extension =
-      X509V3_EXT_conf_nid(nullptr, nullptr, kind, issuer == nullptr ? "critical,CA:TRUE" : "DNS:localhost");
+      X509V3_EXT_conf_nid(nullptr, nullptr, kind, issuer == nullptr ? "critical,CA:TRUE" : "IP:127.0.0.1");
   X509_add_ext(certificate, extension, -1);
   X509_EXTENSION_free(extension);
   X509_sign(certificate, issuer == nullptr ? pair.key.get() : issuer->key.get(), EVP_sha256());
@@ -95,7 +96,7 @@ class CredentialsTest : public testing::Test {
   }
 
   absl::Status Call(int port, const CredentialFlags& flags) {
-    auto channel = MakeChannel(absl::StrCat("localhost:", port), flags);
+    auto channel = MakeChannel(absl::StrCat("127.0.0.1:", port), flags);
     if (!channel.ok()) return channel.status();
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(10));
@@ -114,7 +115,7 @@ TEST_F(CredentialsTest, OnlyPeersOfTheSameCaAreServed) {
   EmptyNodeService service;
   int port = 0;
   grpc::ServerBuilder builder;
-  builder.AddListeningPort("localhost:0", *credentials, &port);
+  builder.AddListeningPort("127.0.0.1:0", *credentials, &port);
   builder.RegisterService(&service);
   auto server = builder.BuildAndStart();
   ASSERT_NE(server, nullptr);
@@ -143,6 +144,33 @@ TEST_F(CredentialsTest, MistakesInFlagsAreNamed) {
   EXPECT_EQ(ChannelCredentials(flags).status().code(), absl::StatusCode::kNotFound);
   flags.insecure = true;
   EXPECT_NE(ChannelCredentials(flags).status().message().find("exclude each other"), std::string::npos);
+}
+
+TEST_F(CredentialsTest, AFileThatIsNotWhatItShouldBeIsNamed) {
+  const KeyPair ca = MakeCertificate(nullptr);
+  const CredentialFlags good = Issue("good", ca);
+  const CredentialFlags other = Issue("other", ca);
+  EXPECT_TRUE(ServerCredentials(good, "0.0.0.0:0").ok());
+  const std::string garbage = Write("garbage.pem", "-----BEGIN CERTIFICATE-----\nxxxx\n-----END CERTIFICATE-----\n");
+  CredentialFlags no_certificate = good;
+  no_certificate.tls_cert = garbage;
+  CredentialFlags no_key = good;
+  no_key.tls_key = garbage;
+  CredentialFlags no_ca = good;
+  no_ca.tls_ca = garbage;
+  for (const CredentialFlags& flags : {no_certificate, no_key, no_ca}) {
+    for (const absl::Status& status :
+         {ServerCredentials(flags, "0.0.0.0:0").status(), ChannelCredentials(flags).status()}) {
+      EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
+      EXPECT_NE(status.message().find(garbage), std::string::npos) << status;
+    }
+  }
+  CredentialFlags mixed = good;
+  mixed.tls_key = other.tls_key;
+  const absl::Status status = ServerCredentials(mixed, "0.0.0.0:0").status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
+  EXPECT_NE(status.message().find(other.tls_key), std::string::npos) << status;
+  EXPECT_NE(status.message().find(good.tls_cert), std::string::npos) << status;
 }
 
 TEST(StatusConversionTest, KeepsCodeAndMessage) {

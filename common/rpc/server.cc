@@ -49,7 +49,7 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const Options& optio
                                                  ": the port is in use or the address is not this machine's; end the "
                                                  "process that holds it, or choose another with --listen"));
   }
-  std::string address = absl::StrCat(listen.host, ":", port);
+  std::string address = FormatHostPort({listen.host, port});
   return std::unique_ptr<RpcServer>(new RpcServer(std::move(server), std::move(address)));
 }
 

@@ -26,6 +26,7 @@ class RpcServer {
   };
 
   // ALREADY_EXISTS: the port is in use (address and remedy named). INVALID_ARGUMENT: address or credentials.
+  // FAILED_PRECONDITION, NOT_FOUND, PERMISSION_DENIED: a file of the credentials (credentials.h).
   static absl::StatusOr<std::unique_ptr<RpcServer>> Start(const Options& options);
   ~RpcServer();
 

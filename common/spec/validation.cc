@@ -1,11 +1,12 @@
 #include <fmt/format.h>
 
 #include <limits>
-#include <regex>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "common/spec/field_value.h"
 #include "common/spec/job_spec.h"
 
@@ -25,6 +26,7 @@ struct Bound {
 };
 
 constexpr double kStepsMax = 1e9;
+constexpr size_t kNameBytesMax = 40;
 
 constexpr Bound kBounds[] = {
     {"priority", -1000, 1000},
@@ -40,7 +42,8 @@ constexpr Bound kBounds[] = {
     {"model.attention_dropout", 0, 1, false, true},
     {"model.layer_norm_eps", 0, 0.1, true, false},
     {"model.initializer_range", 0, 1, true, false},
-    {"data.max_seq_len", 8, 65536},
+    // A dataloader counts the tokens of a row in 16 bits.
+    {"data.max_seq_len", 8, 65535},
     {"data.masking.probability", 0, 1, true, false},
     {"data.masking.mask_share", 0, 1},
     {"data.masking.random_share", 0, 1},
@@ -64,6 +67,19 @@ constexpr Bound kBounds[] = {
     {"restarts.max_without_progress", 0, 1000},
     {"restarts.max", 0, 1e6},
 };
+
+bool ConsistsOf(absl::string_view text, absl::string_view characters) {
+  return text.find_first_not_of(characters) == absl::string_view::npos;
+}
+
+bool IsName(absl::string_view text) {
+  return !text.empty() && text.size() <= kNameBytesMax && text.front() != '-' && text.back() != '-' &&
+         ConsistsOf(text, "abcdefghijklmnopqrstuvwxyz0123456789-");
+}
+
+bool IsDigest(absl::string_view text) {
+  return absl::ConsumePrefix(&text, "xxh128:") && text.size() == 32 && ConsistsOf(text, "0123456789abcdef");
+}
 
 double NumberOf(const Message& message, const FieldDescriptor& field) {
   const google::protobuf::Reflection& reflection = *message.GetReflection();
@@ -132,15 +148,12 @@ class Checker {
   }
 
   void CheckNames() {
-    static const std::regex* const kName = new std::regex("[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?");
-    if (spec_.has_name() && !(spec_.name().size() <= 40 && std::regex_match(spec_.name(), *kName))) {
+    if (spec_.has_name() && !IsName(spec_.name())) {
       Report("name",
              fmt::format("must be 1 to 40 lower-case letters, digits and '-', with no '-' at the ends; it is '{}'",
                          spec_.name().substr(0, 60)));
     }
-    static const std::regex* const kDigest = new std::regex("xxh128:[0-9a-f]{32}");
-    const std::string& digest = spec_.data().dataset_digest();
-    if (spec_.data().has_dataset_digest() && !(digest.size() < 64 && std::regex_match(digest, *kDigest))) {
+    if (spec_.data().has_dataset_digest() && !IsDigest(spec_.data().dataset_digest())) {
       Report("data.dataset_digest", "must be 'xxh128:' and 32 hexadecimal digits, as `bert-data inspect` prints it");
     }
   }

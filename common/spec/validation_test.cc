@@ -81,6 +81,12 @@ TEST(ValidationTest, HasNoLocationWithoutAFile) {
             "train.optimizer.learning_rate: must be more than 0 and at most 10; it is nan");
 }
 
+TEST(ValidationTest, ARowIsNoLongerThanADataloaderCanCount) {
+  const std::string position = "model.max_position_embeddings=65536";
+  EXPECT_EQ(Problems(kGood, {position, "data.max_seq_len=65535"}), "");
+  EXPECT_THAT(Problems(kGood, {position, "data.max_seq_len=65536"}), testing::HasSubstr("between 8 and 65535"));
+}
+
 TEST(ValidationTest, HoldsEveryBound) {
   for (const char* override_text : {"priority=1001",
                                     "workers.min=0",
@@ -130,7 +136,10 @@ TEST(ValidationTest, HoldsEveryBound) {
                                     "restarts.max=-1",
                                     "restarts.max_without_progress=-1",
                                     "data.dataset_digest=md5:1",
+                                    "data.dataset_digest=xxh128:0123456789abcdef0123456789abcdeg",
+                                    "data.dataset_digest=xxh128:0123456789abcdef0123456789abcde",
                                     "name=-a",
+                                    "name=a-",
                                     "name=a_b",
                                     "name=a234567890123456789012345678901234567890x"}) {
     const std::string field(override_text, std::string_view(override_text).find('='));

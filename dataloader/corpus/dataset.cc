@@ -8,6 +8,7 @@
 #include "common/digest.h"
 #include "common/files.h"
 #include "common/status_macros.h"
+#include "dataloader/text/tokenizer_files.h"
 
 namespace bert::corpus {
 namespace {
@@ -76,6 +77,24 @@ absl::StatusOr<VocabularyFacts> ParseVocabulary(absl::string_view content, absl:
   return facts;
 }
 
+VocabularyFacts FactsOf(const text::Tokenizer& tokenizer) {
+  const text::SpecialIds& special = tokenizer.special();
+  VocabularyFacts facts{.vocab_size = static_cast<int32_t>(tokenizer.size()),
+                        .pad_id = static_cast<int32_t>(special.pad),
+                        .unk_id = static_cast<int32_t>(special.unk),
+                        .cls_id = static_cast<int32_t>(special.cls),
+                        .sep_id = static_cast<int32_t>(special.sep),
+                        .mask_id = static_cast<int32_t>(special.mask),
+                        .is_continuation = {},
+                        .ends_word = {}};
+  for (uint32_t id = 0; id < tokenizer.size(); ++id) {
+    facts.is_continuation.push_back(tokenizer.ContinuesWord(id) ? 1 : 0);
+    facts.ends_word.push_back(tokenizer.EndsWord(id) ? 1 : 0);
+  }
+  if (std::find(facts.ends_word.begin(), facts.ends_word.end(), 1) == facts.ends_word.end()) facts.ends_word.clear();
+  return facts;
+}
+
 absl::string_view SplitName(SplitKind split) { return split == SplitKind::kTrain ? "train" : "validation"; }
 
 SplitView::SplitView(std::vector<ShardReader> shards)
@@ -125,9 +144,10 @@ absl::StatusOr<std::shared_ptr<const Dataset>> Dataset::Open(const std::string& 
 }
 
 absl::Status Dataset::LoadTokenizer() {
+  const std::string folder = absl::StrCat(directory_, "/", kTokenizerFolder);
   bool has_vocabulary = false;
   for (const FileEntry& file : manifest_.tokenizer.files) {
-    const std::string path = absl::StrCat(directory_, "/", kTokenizerFolder, "/", file.name);
+    const std::string path = absl::StrCat(folder, "/", file.name);
     absl::StatusOr<std::string> content = ReadFile(path);
     if (!content.ok()) return MissingIsDamage(content.status());
     if (const std::string digest = Digest(*content); digest != file.digest) {
@@ -135,17 +155,19 @@ absl::Status Dataset::LoadTokenizer() {
     }
     if (file.name == kVocabularyFile) {
       ASSIGN_OR_RETURN(vocabulary_, ParseVocabulary(*content, path));
-      if (vocabulary_.vocab_size != manifest_.tokenizer.vocab_size) {
-        return VocabularyMismatch(path, absl::StrCat("it has ", vocabulary_.vocab_size, " entries, the manifest says ",
-                                                     manifest_.tokenizer.vocab_size));
-      }
       has_vocabulary = true;
     }
     tokenizer_files_.push_back({file.name, *std::move(content)});
   }
   if (!has_vocabulary) {
-    return absl::DataLossError(
-        absl::StrCat(directory_, "/", kManifestFile, ": tokenizer.files names no ", kVocabularyFile));
+    // What has no vocab.txt has a tokenizer.json, whose digest was checked like all others.
+    const absl::StatusOr<std::unique_ptr<text::Tokenizer>> tokenizer = text::LoadTokenizer(folder);
+    if (!tokenizer.ok()) return MissingIsDamage(tokenizer.status());
+    vocabulary_ = FactsOf(**tokenizer);
+  }
+  if (vocabulary_.vocab_size != manifest_.tokenizer.vocab_size) {
+    return VocabularyMismatch(folder, absl::StrCat("it has ", vocabulary_.vocab_size, " entries, the manifest says ",
+                                                   manifest_.tokenizer.vocab_size));
   }
   return absl::OkStatus();
 }
@@ -170,7 +192,10 @@ absl::StatusOr<std::unique_ptr<SplitView>> Dataset::LoadSplit(const SplitEntry& 
 }
 
 absl::Status Verify(const std::string& directory) {
+  const std::string manifest_path = absl::StrCat(directory, "/", kManifestFile);
   ASSIGN_OR_RETURN(const std::shared_ptr<const Dataset> dataset, Dataset::Open(directory));
+  ASSIGN_OR_RETURN(const std::string manifest, ReadFile(manifest_path));
+  RETURN_IF_ERROR(CheckManifestBytes(manifest, manifest_path));
   const VocabularyFacts& vocabulary = dataset->vocabulary();
   for (const SplitKind kind : {SplitKind::kTrain, SplitKind::kValidation}) {
     for (const ShardReader& shard : dataset->split(kind).shards()) {

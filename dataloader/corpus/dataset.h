@@ -13,6 +13,7 @@
 #include "absl/strings/string_view.h"
 #include "dataloader/corpus/manifest.h"
 #include "dataloader/corpus/shard.h"
+#include "dataloader/text/tokenizer.h"
 
 namespace bert::corpus {
 
@@ -24,13 +25,17 @@ struct VocabularyFacts {
   int32_t cls_id = -1;
   int32_t sep_id = -1;
   int32_t mask_id = -1;
-  // One per id; 1 where the piece continues a word ("##ing").
+  // One per id; 1 where the piece continues a word ("##ing"), unless the piece before it ends one.
   std::vector<uint8_t> is_continuation;
+  // One per id; 1 where the next piece begins a word ("ing</w>"). Empty where no piece says so, as in WordPiece.
+  std::vector<uint8_t> ends_word;
 };
 
 // From the content of a vocab.txt (one piece a line, the line's number is the id). INVALID_ARGUMENT, naming `path`:
 // one of [PAD] [UNK] [CLS] [SEP] [MASK] is missing, there is nothing else, or a line is empty or appears twice.
 absl::StatusOr<VocabularyFacts> ParseVocabulary(absl::string_view content, absl::string_view path);
+
+VocabularyFacts FactsOf(const text::Tokenizer& tokenizer);
 
 enum class SplitKind { kTrain, kValidation };
 

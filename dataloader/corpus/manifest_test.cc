@@ -21,6 +21,7 @@ Manifest Example() {
       .shards = {{"shards/train-00000.bin", 10, "xxh128:2", 1, 10}, {"shards/train-00001.bin", 20, "xxh128:3", 2, 20}}};
   manifest.validation = {.documents = 1, .words = 2, .tokens = 3, .shards = {{"shards/v.bin", 3, "xxh128:4", 1, 3}}};
   manifest.unigram_cross_entropy = 6.0123456789012345;
+  manifest.corpora = {{.name = "novels", .files = 1, .bytes = 99, .documents = 4, .words = 22, .tokens = 33}};
   manifest.sources = {{"emma.txt", 99, "xxh128:5"}};
   return manifest;
 }
@@ -52,6 +53,27 @@ TEST(ManifestTest, WhiteSpaceIsNotContent) {
   EXPECT_TRUE(ParseManifest(absl::StrReplaceAll(text, {{"\n", " \n\t"}}), "m").ok());
 }
 
+TEST(ManifestTest, ButBytesAre) {
+  const std::string text = FormatManifest(Example());
+  EXPECT_TRUE(CheckManifestBytes(text, "m").ok());
+  EXPECT_TRUE(absl::IsDataLoss(CheckManifestBytes(text + " ", "m")));
+  EXPECT_TRUE(absl::IsDataLoss(CheckManifestBytes(text.substr(1), "m")));
+  // A digit more than a double holds.
+  std::string longer = text;
+  longer.insert(longer.find(',', longer.find("unigram_cross_entropy")), "0");
+  EXPECT_TRUE(ParseManifest(longer, "m").ok());
+  EXPECT_TRUE(absl::IsDataLoss(CheckManifestBytes(longer, "m")));
+}
+
+TEST(ManifestTest, DatasetsOfBeforeThereWereCorporaAreRead) {
+  Manifest old = Example();
+  old.corpora.clear();
+  const auto parsed = ParseManifest(FormatManifest(old), "m");
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_TRUE(parsed->corpora.empty());
+  EXPECT_EQ(FormatManifest(old).find("corpora"), std::string::npos) << "its digest stays what it was";
+}
+
 TEST(ManifestTest, MistakesAreNamedByField) {
   struct Case {
     std::string from;
@@ -67,6 +89,7 @@ TEST(ManifestTest, MistakesAreNamedByField) {
         Case{"\"file\": \"shards/v.bin\"", "\"file\": \"../v.bin\"",
              "splits.validation.shards[0].file leaves the dataset"},
         Case{"\"name\": \"vocab.txt\"", "\"name\": \"/etc/passwd\"", "tokenizer.files[0].name leaves"},
+        Case{"\"text_bytes\": 0", "\"text_bytes\": -1", "corpora[0].text_bytes is not a whole number"},
         Case{"\"documents\": 3", "\"documents\": 4", "splits.train.documents is not the sum"},
         Case{"\"tokens\": 30", "\"tokens\": 18446744073709551615", "splits.train.tokens is too large"}}) {
     const std::string text = absl::StrReplaceAll(FormatManifest(Example()), {{c.from, c.to}});

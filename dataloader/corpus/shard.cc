@@ -20,7 +20,7 @@ namespace {
 
 constexpr char kMagic[8] = {'B', 'E', 'R', 'T', 'S', 'H', 'R', 'D'};
 constexpr uint32_t kVersion = 1;
-constexpr size_t kBufferBytes = 1 << 20;
+constexpr int64_t kCopyBytes = 1 << 20;
 
 struct Header {
   char magic[8];
@@ -34,6 +34,9 @@ struct Header {
 static_assert(sizeof(Header) == 64);
 static_assert(std::endian::native == std::endian::little, "shards are mapped as they are");
 
+std::string PartialPath(const std::string& path) { return path + ".partial"; }
+std::string OffsetPath(const std::string& path) { return path + ".offsets"; }
+
 absl::Status Damaged(const std::string& path, uint64_t byte, absl::string_view what) {
   return absl::DataLossError(absl::StrCat(path, ": byte ", byte, ": ", what));
 }
@@ -41,90 +44,129 @@ absl::Status Damaged(const std::string& path, uint64_t byte, absl::string_view w
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ShardWriter>> ShardWriter::Create(const std::string& path, int token_bytes) {
-  BERT_CHECK(token_bytes == 2 || token_bytes == 4) << "token_bytes " << token_bytes;
-  const std::string partial_path = path + ".partial";
-  const int fd = open(partial_path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (fd < 0) return SystemError(errno, absl::StrCat("cannot create ", partial_path));
-  std::unique_ptr<ShardWriter> writer(new ShardWriter(path, token_bytes, fd));
+  std::unique_ptr<ShardWriter> writer(new ShardWriter(path, token_bytes));
+  ASSIGN_OR_RETURN(writer->token_file_, AppendFile::Create(PartialPath(path)));
+  ASSIGN_OR_RETURN(writer->offset_file_, AppendFile::Create(OffsetPath(path)));
   const Header empty = {};
-  RETURN_IF_ERROR(writer->Write(&empty, sizeof(empty)));
+  RETURN_IF_ERROR(writer->token_file_->Append(&empty, sizeof(empty)));
   return writer;
 }
 
-ShardWriter::ShardWriter(std::string path, int token_bytes, int fd)
-    : path_(std::move(path)), partial_path_(path_ + ".partial"), token_bytes_(token_bytes), fd_(fd) {
-  buffer_.reserve(kBufferBytes);
+absl::StatusOr<std::unique_ptr<ShardWriter>> ShardWriter::Resume(const std::string& path, int token_bytes,
+                                                                 int64_t documents, int64_t tokens) {
+  if (access(PartialPath(path).c_str(), F_OK) != 0) RETURN_IF_ERROR(Unfinish(path, token_bytes, documents, tokens));
+  std::unique_ptr<ShardWriter> writer(new ShardWriter(path, token_bytes));
+  writer->kept_ = true;
+  const int64_t token_end = static_cast<int64_t>(sizeof(Header)) + tokens * token_bytes;
+  ASSIGN_OR_RETURN(writer->token_file_, AppendFile::Reopen(PartialPath(path), token_end));
+  const int64_t offset_end = documents * static_cast<int64_t>(sizeof(uint64_t));
+  ASSIGN_OR_RETURN(writer->offset_file_, AppendFile::Reopen(OffsetPath(path), offset_end));
+  uint64_t last = 0;
+  if (documents > 0) {
+    RETURN_IF_ERROR(writer->offset_file_->ReadAt(offset_end - static_cast<int64_t>(sizeof(last)), &last, sizeof(last)));
+  }
+  if (last != static_cast<uint64_t>(tokens)) {
+    return absl::DataLossError(absl::StrCat(OffsetPath(path), ": document ", documents, " ends at token ", last,
+                                            ", and once ended at ", tokens));
+  }
+  writer->documents_ = documents;
+  writer->tokens_ = tokens;
+  return writer;
+}
+
+absl::Status ShardWriter::Unfinish(const std::string& path, int token_bytes, int64_t documents, int64_t tokens) {
+  ASSIGN_OR_RETURN(const ShardReader shard, ShardReader::Open(path));
+  const bool same = shard.token_bytes() == token_bytes && shard.documents() >= documents &&
+                    shard.offsets()[static_cast<size_t>(documents)] == static_cast<uint64_t>(tokens);
+  if (!same) return absl::DataLossError(absl::StrCat(path, ": not the shard that was being written"));
+  ASSIGN_OR_RETURN(const std::unique_ptr<AppendFile> offsets, AppendFile::Create(OffsetPath(path)));
+  RETURN_IF_ERROR(offsets->Append(&shard.offsets()[1], static_cast<size_t>(documents) * sizeof(uint64_t)));
+  RETURN_IF_ERROR(offsets->Sync());
+  return RenameDurably(path, PartialPath(path));
+}
+
+ShardWriter::ShardWriter(std::string path, int token_bytes) : path_(std::move(path)), token_bytes_(token_bytes) {
+  BERT_CHECK(token_bytes == 2 || token_bytes == 4) << "token_bytes " << token_bytes;
 }
 
 ShardWriter::~ShardWriter() {
-  if (fd_ < 0) return;
-  close(fd_);
-  unlink(partial_path_.c_str());
+  if (kept_) return;
+  unlink(PartialPath(path_).c_str());
+  unlink(OffsetPath(path_).c_str());
 }
 
 absl::Status ShardWriter::Append(absl::Span<const uint32_t> token_ids) {
   RETURN_IF_ERROR(status_);
   if (token_ids.empty()) return status_ = absl::InvalidArgumentError(absl::StrCat(path_, ": an empty document"));
   if (token_bytes_ == 4) {
-    RETURN_IF_ERROR(Write(token_ids.data(), token_ids.size() * sizeof(uint32_t)));
+    status_ = token_file_->Append(token_ids.data(), token_ids.size() * sizeof(uint32_t));
   } else {
-    std::vector<uint16_t> narrow(token_ids.size());
+    narrow_.resize(token_ids.size());
     for (size_t i = 0; i < token_ids.size(); ++i) {
       if (token_ids[i] > std::numeric_limits<uint16_t>::max()) {
         return status_ = absl::InvalidArgumentError(
                    absl::StrCat(path_, ": token id ", token_ids[i], " does not fit 2 bytes"));
       }
-      narrow[i] = static_cast<uint16_t>(token_ids[i]);
+      narrow_[i] = static_cast<uint16_t>(token_ids[i]);
     }
-    RETURN_IF_ERROR(Write(narrow.data(), narrow.size() * sizeof(uint16_t)));
+    status_ = token_file_->Append(narrow_.data(), narrow_.size() * sizeof(uint16_t));
   }
-  offsets_.push_back(offsets_.back() + token_ids.size());
+  RETURN_IF_ERROR(status_);
+  ++documents_;
+  tokens_ += static_cast<int64_t>(token_ids.size());
+  const auto end = static_cast<uint64_t>(tokens_);
+  return status_ = offset_file_->Append(&end, sizeof(end));
+}
+
+absl::Status ShardWriter::Sync() {
+  RETURN_IF_ERROR(status_);
+  status_ = token_file_->Sync();
+  RETURN_IF_ERROR(status_);
+  status_ = offset_file_->Sync();
+  RETURN_IF_ERROR(status_);
+  kept_ = true;
+  return absl::OkStatus();
+}
+
+absl::Status ShardWriter::AppendOffsets() {
+  RETURN_IF_ERROR(offset_file_->Flush());
+  const uint64_t first = 0;
+  RETURN_IF_ERROR(token_file_->Append(&first, sizeof(first)));
+  std::vector<char> piece(kCopyBytes);
+  for (int64_t position = 0; position < offset_file_->bytes();) {
+    const auto size = static_cast<size_t>(std::min<int64_t>(kCopyBytes, offset_file_->bytes() - position));
+    RETURN_IF_ERROR(offset_file_->ReadAt(position, piece.data(), size));
+    RETURN_IF_ERROR(token_file_->Append(piece.data(), size));
+    position += static_cast<int64_t>(size);
+  }
   return absl::OkStatus();
 }
 
 absl::StatusOr<ShardInfo> ShardWriter::Finish() {
   RETURN_IF_ERROR(status_);
+  status_ = absl::FailedPreconditionError(absl::StrCat(path_, " is finished, or could not be"));
   Header header = {};
   std::memcpy(header.magic, kMagic, sizeof(kMagic));
   header.version = kVersion;
   header.token_bytes = static_cast<uint32_t>(token_bytes_);
-  header.documents = static_cast<uint64_t>(documents());
-  header.tokens = static_cast<uint64_t>(tokens());
-  const uint64_t token_end = sizeof(Header) + header.tokens * token_bytes_;
+  header.documents = static_cast<uint64_t>(documents_);
+  header.tokens = static_cast<uint64_t>(tokens_);
+  const auto token_end = static_cast<uint64_t>(token_file_->bytes());
   header.offsets_position = (token_end + 7) / 8 * 8;
   const char padding[8] = {};
-  RETURN_IF_ERROR(Write(padding, header.offsets_position - token_end));
-  RETURN_IF_ERROR(Write(offsets_.data(), offsets_.size() * sizeof(uint64_t)));
-  RETURN_IF_ERROR(Flush());
-  if (pwrite(fd_, &header, sizeof(header), 0) != static_cast<ssize_t>(sizeof(header)) || fsync(fd_) != 0) {
-    return status_ = SystemError(errno, absl::StrCat("cannot finish ", partial_path_));
-  }
-  ASSIGN_OR_RETURN(FileDigest digest, DigestFile(partial_path_));
-  RETURN_IF_ERROR(RenameDurably(partial_path_, path_));
-  close(std::exchange(fd_, -1));
-  status_ = absl::FailedPreconditionError(absl::StrCat(path_, " is finished"));
+  RETURN_IF_ERROR(token_file_->Append(padding, header.offsets_position - token_end));
+  RETURN_IF_ERROR(AppendOffsets());
+  RETURN_IF_ERROR(token_file_->Overwrite(0, &header, sizeof(header)));
+  RETURN_IF_ERROR(token_file_->Sync());
+  ASSIGN_OR_RETURN(FileDigest digest, DigestFile(token_file_->path()));
+  RETURN_IF_ERROR(RenameDurably(token_file_->path(), path_));
+  kept_ = true;
+  unlink(offset_file_->path().c_str());
   return ShardInfo{.file = "",
                    .bytes = digest.bytes,
                    .digest = std::move(digest.digest),
-                   .documents = documents(),
-                   .tokens = tokens()};
-}
-
-absl::Status ShardWriter::Write(const void* data, size_t size) {
-  buffer_.append(static_cast<const char*>(data), size);
-  return buffer_.size() >= kBufferBytes ? Flush() : absl::OkStatus();
-}
-
-absl::Status ShardWriter::Flush() {
-  size_t written = 0;
-  while (written < buffer_.size()) {
-    const ssize_t count = write(fd_, buffer_.data() + written, buffer_.size() - written);
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) return status_ = SystemError(errno, absl::StrCat("cannot write ", partial_path_));
-    written += static_cast<size_t>(count);
-  }
-  buffer_.clear();
-  return absl::OkStatus();
+                   .documents = documents_,
+                   .tokens = tokens_};
 }
 
 absl::StatusOr<ShardReader> ShardReader::Open(const std::string& path) {

@@ -26,6 +26,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "common/files.h"
+#include "dataloader/corpus/append_file.h"
 
 namespace bert::corpus {
 
@@ -44,12 +45,17 @@ struct ShardInfo {
   friend bool operator==(const ShardInfo&, const ShardInfo&) = default;
 };
 
-// Appends documents to a new shard. Nothing is at `path` until Finish() has returned OK; then all of it is, durably.
-// Destroyed before that, it removes what it wrote. Memory: 8 bytes per document. Not thread-safe.
+// Appends documents to a shard. Nothing is at `path` until Finish() has returned OK; then all of it is, durably. Until
+// then the tokens lie in "<path>.partial" and the documents' ends in "<path>.offsets", so that memory does not grow
+// with the shard. Destroyed before Finish(), it removes both, unless they were synced. Not thread-safe.
 class ShardWriter {
  public:
-  // token_bytes: 2 or 4. The folder of `path` must exist; a file already there is replaced at Finish().
+  // A new shard. token_bytes: 2 or 4. The folder of `path` must exist; a file already there is replaced at Finish().
   static absl::StatusOr<std::unique_ptr<ShardWriter>> Create(const std::string& path, int token_bytes);
+  // The shard as it was when it held so many documents with so many tokens and Sync() had returned OK, whatever was
+  // appended since, even if it was finished since. DATA_LOSS or NOT_FOUND: the files are not those of that shard.
+  static absl::StatusOr<std::unique_ptr<ShardWriter>> Resume(const std::string& path, int token_bytes,
+                                                             int64_t documents, int64_t tokens);
   ~ShardWriter();
   ShardWriter(const ShardWriter&) = delete;
   ShardWriter& operator=(const ShardWriter&) = delete;
@@ -58,24 +64,30 @@ class ShardWriter {
   // After an error the shard cannot be finished.
   absl::Status Append(absl::Span<const uint32_t> token_ids);
 
-  int64_t documents() const { return static_cast<int64_t>(offsets_.size()) - 1; }
-  int64_t tokens() const { return static_cast<int64_t>(offsets_.back()); }
+  int64_t documents() const { return documents_; }
+  int64_t tokens() const { return tokens_; }
+
+  // What was appended so far survives the machine, and this writer.
+  absl::Status Sync();
 
   // Writes offsets and header, syncs, renames into place. Returns the finished file's facts, `file` left empty.
   absl::StatusOr<ShardInfo> Finish();
 
  private:
-  ShardWriter(std::string path, int token_bytes, int fd);
-  absl::Status Write(const void* data, size_t size);
-  absl::Status Flush();
+  ShardWriter(std::string path, int token_bytes);
+  // Puts a finished shard back to where it was before Finish().
+  static absl::Status Unfinish(const std::string& path, int token_bytes, int64_t documents, int64_t tokens);
+  absl::Status AppendOffsets();
 
   const std::string path_;
-  const std::string partial_path_;
   const int token_bytes_;
-  int fd_;
+  std::unique_ptr<AppendFile> token_file_;
+  std::unique_ptr<AppendFile> offset_file_;
+  int64_t documents_ = 0;
+  int64_t tokens_ = 0;
+  bool kept_ = false;  // Whether the files stay behind this object.
+  std::vector<uint16_t> narrow_;
   absl::Status status_;
-  std::vector<uint64_t> offsets_{0};
-  std::string buffer_;
 };
 
 // A finished shard, memory-mapped. Immutable and thread-safe after Open.

@@ -98,6 +98,44 @@ TEST_F(ShardTest, NothingIsThereBeforeFinish) {
   EXPECT_TRUE(std::filesystem::is_empty(directory_));
 }
 
+TEST_F(ShardTest, GoesOnWhereItWasSynced) {
+  const ShardInfo expected = WriteShard(2, {{5, 6, 7}, {65535}, {9, 10}});
+  const std::string content = *ReadFile(path_);
+  for (const bool finished : {false, true}) {
+    {
+      auto writer = ShardWriter::Create(path_, 2);
+      ASSERT_TRUE((*writer)->Append({5, 6, 7}).ok());
+      ASSERT_TRUE((*writer)->Append({65535}).ok());
+      ASSERT_TRUE((*writer)->Sync().ok());
+      ASSERT_TRUE((*writer)->Append({1, 2, 3, 4}).ok());
+      if (finished) {
+        ASSERT_TRUE((*writer)->Finish().ok());
+      }
+    }
+    auto writer = ShardWriter::Resume(path_, 2, 2, 4);
+    ASSERT_TRUE(writer.ok()) << writer.status();
+    EXPECT_EQ((*writer)->documents(), 2);
+    ASSERT_TRUE((*writer)->Append({9, 10}).ok());
+    const auto info = (*writer)->Finish();
+    ASSERT_TRUE(info.ok()) << info.status();
+    EXPECT_EQ(*info, expected);
+    EXPECT_EQ(*ReadFile(path_), content) << finished;
+    EXPECT_FALSE(std::filesystem::exists(path_ + ".partial"));
+    EXPECT_FALSE(std::filesystem::exists(path_ + ".offsets"));
+  }
+}
+
+TEST_F(ShardTest, DoesNotGoOnWithAnotherShard) {
+  EXPECT_FALSE(ShardWriter::Resume(path_, 2, 1, 3).ok());
+  WriteShard(2, {{5, 6, 7}, {8}});
+  EXPECT_TRUE(absl::IsDataLoss(ShardWriter::Resume(path_, 2, 1, 2).status()));
+  EXPECT_TRUE(absl::IsDataLoss(ShardWriter::Resume(path_, 4, 1, 3).status()));
+  EXPECT_TRUE(absl::IsDataLoss(ShardWriter::Resume(path_, 2, 3, 5).status()));
+  ASSERT_TRUE(ShardWriter::Resume(path_, 2, 2, 4).ok());
+  EXPECT_TRUE(absl::IsDataLoss(ShardWriter::Resume(path_, 2, 2, 3).status())) << "the offsets tell";
+  EXPECT_TRUE(absl::IsDataLoss(ShardWriter::Resume(path_, 2, 3, 5).status()));
+}
+
 TEST_F(ShardTest, RefusesWhatItCannotStore) {
   auto writer = ShardWriter::Create(path_, 2);
   ASSERT_TRUE(writer.ok());

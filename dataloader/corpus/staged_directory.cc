@@ -40,12 +40,17 @@ bool Names(const std::string& path, int fd) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<StagedDirectory>> StagedDirectory::Create(const std::string& path) {
+absl::StatusOr<std::string> StagedDirectory::Place(const std::string& path) {
   fs::path place = fs::path(path).lexically_normal();
   if (!place.has_filename()) place = place.parent_path();
   if (place.empty() || !place.has_filename() || place.filename() == "." || place.filename() == "..") {
     return absl::InvalidArgumentError(absl::StrCat("'", path, "' is no name for a new directory"));
   }
+  return place.string();
+}
+
+absl::StatusOr<std::unique_ptr<StagedDirectory>> StagedDirectory::Open(const std::string& path) {
+  ASSIGN_OR_RETURN(const fs::path place, Place(path));
   if (place.has_parent_path()) RETURN_IF_ERROR(MakeDirectories(place.parent_path().string()));
   const std::string staging_path = place.string() + ".partial";
   while (true) {
@@ -68,18 +73,24 @@ absl::StatusOr<std::unique_ptr<StagedDirectory>> StagedDirectory::Create(const s
       close(fd);
       continue;
     }
-    std::unique_ptr<StagedDirectory> staged(new StagedDirectory(place.string(), staging_path, fd));
-    RETURN_IF_ERROR(RemoveContents(staging_path));
-    return staged;
+    return std::unique_ptr<StagedDirectory>(new StagedDirectory(place.string(), staging_path, fd));
   }
 }
+
+absl::StatusOr<std::unique_ptr<StagedDirectory>> StagedDirectory::Create(const std::string& path) {
+  ASSIGN_OR_RETURN(std::unique_ptr<StagedDirectory> staged, Open(path));
+  RETURN_IF_ERROR(staged->Clear());
+  return staged;
+}
+
+absl::Status StagedDirectory::Clear() { return RemoveContents(staging_path_); }
 
 StagedDirectory::StagedDirectory(std::string path, std::string staging_path, int fd)
     : path_(std::move(path)), staging_path_(std::move(staging_path)), fd_(fd) {}
 
 StagedDirectory::~StagedDirectory() {
   if (fd_ < 0) return;
-  if (const absl::Status removed = RemoveTree(staging_path_); !removed.ok()) {
+  if (const absl::Status removed = keep_ ? absl::OkStatus() : RemoveTree(staging_path_); !removed.ok()) {
     spdlog::warn("an unfinished directory is left behind: {}", std::string(removed.message()));
   }
   close(fd_);

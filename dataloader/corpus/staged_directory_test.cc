@@ -42,6 +42,20 @@ TEST_F(StagedDirectoryTest, WithoutCommitNothingIsLeft) {
   EXPECT_TRUE(fs::is_empty(root_ + "/below"));
 }
 
+TEST_F(StagedDirectoryTest, WhatIsKeptIsThereForTheNextOwner) {
+  {
+    const auto staged = StagedDirectory::Open(place_);
+    ASSERT_TRUE(staged.ok()) << staged.status();
+    ASSERT_TRUE(WriteFile((*staged)->staging_path() + "/half", "made").ok());
+    (*staged)->Keep();
+  }
+  const auto staged = StagedDirectory::Open(place_);
+  ASSERT_TRUE(staged.ok()) << staged.status();
+  EXPECT_EQ(*ReadFile((*staged)->staging_path() + "/half"), "made");
+  ASSERT_TRUE((*staged)->Clear().ok());
+  EXPECT_TRUE(fs::is_empty((*staged)->staging_path()));
+}
+
 TEST_F(StagedDirectoryTest, ReplacesWhatWasThere) {
   fs::create_directories(place_ + "/old");
   auto staged = StagedDirectory::Create(place_);

@@ -89,6 +89,7 @@ int Masker::MaskRow(uint64_t epoch, int64_t row, absl::Span<int32_t> token_ids, 
 int Masker::FindWords(absl::Span<const int32_t> token_ids, absl::Span<const TextSpan> texts) {
   if (words_.size() < token_ids.size()) words_.resize(token_ids.size());
   const uint8_t* is_continuation = vocabulary_.is_continuation.data();
+  const bool words_end = !vocabulary_.ends_word.empty();
   size_t count = 0;
   int tokens = 0;
   for (const TextSpan text : texts) {
@@ -98,7 +99,8 @@ int Masker::FindWords(absl::Span<const int32_t> token_ids, absl::Span<const Text
     for (size_t position = begin; position < end; ++position) {
       // Without a branch: a continuation leaves the slot to be overwritten by the next word.
       words_[count].begin = static_cast<uint16_t>(position);
-      const bool inside_word = masking_.whole_word && is_continuation[token_ids[position]] != 0 && position != begin;
+      const bool inside_word = masking_.whole_word && is_continuation[token_ids[position]] != 0 && position != begin &&
+                               !(words_end && vocabulary_.ends_word[token_ids[position - 1]] != 0);
       count += inside_word ? 0 : 1;
     }
     for (size_t word = first_word; word < count; ++word) {

@@ -49,8 +49,8 @@ absl::Status ValidateMasking(const Masking& masking);
 // words with probability proportional to 1/n among those that its text still has; where it would exceed the budget, the
 // longest shorter one that does not; one that has a chosen word in it is passed over.
 //
-// A word is a piece and the "##" pieces behind it; a part of a document that begins inside a word begins one. The
-// tokenizers make each CJK character a word of its own.
+// A word is a piece and those behind it that continue it ("##ing"; see VocabularyFacts for other kinds); a part of a
+// document that begins inside a word begins one. BERT's tokenizer makes each CJK character a word of its own.
 // The outcome depends on (seed, epoch, row) and the row's tokens only. Not thread-safe: keeps scratch buffers.
 class Masker {
  public:

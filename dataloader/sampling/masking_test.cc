@@ -75,6 +75,29 @@ void Mask(Masker& masker, uint64_t epoch, int64_t number, Row* row) {
   ASSERT_EQ(static_cast<size_t>(count), row->positions.size());
 }
 
+// Where pieces say that a word ends, as "b</w>" does, a word is what lies between: chosen whole or not at all.
+TEST(MaskingTest, APieceMayEndItsWord) {
+  corpus::VocabularyFacts vocabulary = Vocabulary();
+  constexpr int32_t kInside = 100;
+  constexpr int32_t kEnd = 101;
+  vocabulary.is_continuation.assign(kVocabSize, 1);
+  vocabulary.ends_word.assign(kVocabSize, 0);
+  vocabulary.ends_word[kEnd] = 1;
+  // Words of two pieces, and one of one.
+  Row row;
+  row.original = {kCls, kInside, kEnd, kInside, kEnd, kEnd, kInside, kEnd, kInside, kEnd, kSep};
+  row.segment_lengths = {11};
+  const std::vector<std::vector<uint16_t>> words = {{1, 2}, {3, 4}, {5}, {6, 7}, {8, 9}};
+  std::set<std::vector<uint16_t>> seen;
+  for (int number = 0; number < 200; ++number) {
+    Masker masker(vocabulary, {.probability = 0.2}, 3);
+    Mask(masker, 0, number, &row);
+    seen.insert(row.positions);
+  }
+  // Two of nine tokens: each of the words, the single one never with half of another.
+  EXPECT_EQ(seen, std::set<std::vector<uint16_t>>(words.begin(), words.end()));
+}
+
 TEST(MaskingTest, KeepsItsPromisesOnEveryRow) {
   const corpus::VocabularyFacts vocabulary = Vocabulary();
   for (const bool whole_word : {true, false}) {

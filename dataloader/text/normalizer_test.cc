@@ -4,6 +4,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace bert::text {
 namespace {
@@ -67,6 +68,19 @@ TEST(NormalizerTest, MarksAreOrderedByClassBeforeTheyAreDropped) {
   EXPECT_EQ(Normalize("a\xE3\x80\xAE\x01\xF0\x9D\x85\xA6"), "a\xF0\x9D\x85\xA6\xE3\x80\xAE")
       << "a control character between them is gone by then";
   EXPECT_EQ(Normalize("\xCC\x81\xCC\x80"), "");
+}
+
+// What Hugging Face's alignments say: see the note on marks in the header.
+TEST(NormalizerTest, SourcesFollowTheOrderOfTheText) {
+  std::string out;
+  std::vector<ByteSpan> sources = {{9, 9}};
+  const BertNormalizer normalizer({});
+  normalizer.Normalize("É\xE2\x80\x8B中", &out, &sources);
+  EXPECT_EQ(out, "e 中 ");
+  EXPECT_EQ(sources, (std::vector<ByteSpan>{{0, 2}, {5, 8}, {5, 8}, {5, 8}, {5, 8}, {5, 8}}));
+  normalizer.Normalize("a\xE3\x80\xAE\xF0\x9D\x85\xA6", &out, &sources);
+  EXPECT_EQ(out, "a\xF0\x9D\x85\xA6\xE3\x80\xAE");
+  EXPECT_EQ(sources, (std::vector<ByteSpan>{{0, 1}, {1, 4}, {1, 4}, {1, 4}, {1, 4}, {4, 8}, {4, 8}, {4, 8}}));
 }
 
 TEST(NormalizerTest, BytesThatAreNotUtf8AreLeftOut) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "common/files.h"
+#include "dataloader/text/wordpiece.h"
 
 namespace bert::text {
 namespace {
@@ -35,13 +36,21 @@ TEST_F(TokenizerFilesTest, ReadsBackWhatItWrote) {
         NormalizerOptions{.lowercase = true, .strip_accents = false, .handle_chinese_chars = false}}) {
     const WordPieceTokenizer written = Make(options);
     ASSERT_TRUE(WriteTokenizerFiles(written, directory_).ok());
-    for (const std::string_view name : kTokenizerFileNames) {
-      EXPECT_TRUE(std::filesystem::exists(directory_ + "/" + std::string(name))) << name;
+    for (const char* name : {"vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"}) {
+      EXPECT_TRUE(std::filesystem::exists(directory_ + "/" + name)) << name;
     }
-    const auto read = LoadTokenizer(directory_);
-    ASSERT_TRUE(read.ok()) << read.status();
-    EXPECT_EQ(read->options(), options);
-    EXPECT_EQ(read->vocabulary().ToText(), written.vocabulary().ToText());
+    // Once from tokenizer.json, once from vocab.txt and tokenizer_config.json.
+    for (const bool json : {true, false}) {
+      if (!json) {
+        ASSERT_TRUE(RemoveTree(directory_ + "/tokenizer.json").ok());
+      }
+      const auto read = LoadTokenizer(directory_);
+      ASSERT_TRUE(read.ok()) << read.status();
+      const auto* wordpiece = dynamic_cast<const WordPieceTokenizer*>(read->get());
+      ASSERT_NE(wordpiece, nullptr);
+      EXPECT_EQ(wordpiece->options(), options);
+      EXPECT_EQ(wordpiece->vocabulary().ToText(), written.vocabulary().ToText());
+    }
   }
 }
 
@@ -60,10 +69,13 @@ TEST_F(TokenizerFilesTest, NamesTheFileThatIsMissingOrWrong) {
   EXPECT_TRUE(absl::IsNotFound(LoadTokenizer(directory_).status()));
   EXPECT_THAT(LoadTokenizer(directory_).status().message(), HasSubstr("vocab.txt"));
   ASSERT_TRUE(WriteTokenizerFiles(Make({}), directory_).ok());
+  ASSERT_TRUE(WriteFile(directory_ + "/tokenizer.json", "{}").ok());
+  EXPECT_THAT(LoadTokenizer(directory_).status().message(), HasSubstr("/tokenizer.json: version: is missing"));
+  ASSERT_TRUE(RemoveTree(directory_ + "/tokenizer.json").ok());
   const std::string config = directory_ + "/tokenizer_config.json";
   ASSERT_TRUE(WriteFile(config, "{\"do_lower_case\": \"yes\"}").ok());
   EXPECT_THAT(LoadTokenizer(directory_).status().message(),
-              HasSubstr("tokenizer_config.json: 'do_lower_case' must be true or false"));
+              HasSubstr("tokenizer_config.json: do_lower_case: is not true or false"));
   ASSERT_TRUE(WriteFile(config, "not json").ok());
   EXPECT_THAT(LoadTokenizer(directory_).status().message(), HasSubstr("tokenizer_config.json: not a JSON object"));
   ASSERT_TRUE(RemoveTree(config).ok());

@@ -85,13 +85,6 @@ bool IsAscii(char32_t c) { return c < 0x80; }
 
 }  // namespace
 
-char32_t DecodeUtf8(std::string_view text, size_t* offset) {
-  const auto* bytes = reinterpret_cast<const uint8_t*>(text.data());
-  UChar32 c;
-  U8_NEXT_OR_FFFD(bytes, *offset, text.size(), c);
-  return static_cast<char32_t>(c);
-}
-
 void AppendUtf8(char32_t c, std::string* out) {
   if (IsAscii(c)) {
     out->push_back(static_cast<char>(c));

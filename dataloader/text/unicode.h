@@ -7,7 +7,10 @@
 #ifndef BERT_DATALOADER_TEXT_UNICODE_H_
 #define BERT_DATALOADER_TEXT_UNICODE_H_
 
+#include <unicode/utf8.h>
+
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -17,7 +20,12 @@ inline constexpr char32_t kReplacementCharacter = 0xFFFD;
 
 // The code point that begins at text[*offset], which must be inside; moves *offset behind it. Bytes that are not
 // well-formed UTF-8 come out as U+FFFD, one for each maximal part of a sequence.
-char32_t DecodeUtf8(std::string_view text, size_t* offset);
+inline char32_t DecodeUtf8(std::string_view text, size_t* offset) {
+  const auto* bytes = reinterpret_cast<const uint8_t*>(text.data());
+  UChar32 c;
+  U8_NEXT_OR_FFFD(bytes, *offset, text.size(), c);
+  return static_cast<char32_t>(c);
+}
 
 // `c` must be a Unicode scalar value.
 void AppendUtf8(char32_t c, std::string* out);

@@ -1,6 +1,7 @@
 #include "dataloader/text/vocabulary.h"
 
 #include <algorithm>
+#include <iterator>
 #include <limits>
 #include <utility>
 
@@ -23,6 +24,18 @@ absl::Status CheckToken(const std::string& token, size_t id) {
   return absl::OkStatus();
 }
 
+bool IsContinuationToken(std::string_view token) {
+  return token.size() > kContinuationPrefix.size() && token.starts_with(kContinuationPrefix);
+}
+
+// Stands before continuations in the trie.
+constexpr char kContinuationKey = '\xFF';
+
+std::string KeyOf(std::string_view token) {
+  if (!IsContinuationToken(token)) return std::string(token);
+  return std::string(1, kContinuationKey).append(token.substr(kContinuationPrefix.size()));
+}
+
 }  // namespace
 
 absl::StatusOr<Vocabulary> Vocabulary::FromTokens(std::vector<std::string> tokens) {
@@ -31,20 +44,8 @@ absl::StatusOr<Vocabulary> Vocabulary::FromTokens(std::vector<std::string> token
   }
   Vocabulary vocabulary;
   vocabulary.tokens_ = std::move(tokens);
-  for (size_t id = 0; id < vocabulary.tokens_.size(); ++id) {
-    const std::string& token = vocabulary.tokens_[id];
-    RETURN_IF_ERROR(CheckToken(token, id));
-    const bool continuation = token.size() > kContinuationPrefix.size() && token.starts_with(kContinuationPrefix);
-    const std::string_view key = continuation ? std::string_view(token).substr(kContinuationPrefix.size()) : token;
-    Table& table = continuation ? vocabulary.continuations_ : vocabulary.starts_;
-    size_t& longest = continuation ? vocabulary.longest_continuation_ : vocabulary.longest_start_;
-    const auto [existing, added] = table.emplace(key, static_cast<uint32_t>(id));
-    if (!added) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("line ", id + 1, ": the token '", token, "' is already on line ", existing->second + 1));
-    }
-    longest = std::max(longest, key.size());
-  }
+  for (size_t id = 0; id < vocabulary.tokens_.size(); ++id) RETURN_IF_ERROR(CheckToken(vocabulary.tokens_[id], id));
+  RETURN_IF_ERROR(vocabulary.BuildTrie());
   const std::array<uint32_t*, 5> slots = {&vocabulary.special_.pad, &vocabulary.special_.unk, &vocabulary.special_.cls,
                                           &vocabulary.special_.sep, &vocabulary.special_.mask};
   for (size_t i = 0; i < kSpecialTokens.size(); ++i) {
@@ -56,6 +57,30 @@ absl::StatusOr<Vocabulary> Vocabulary::FromTokens(std::vector<std::string> token
     *slots[i] = *id;
   }
   return vocabulary;
+}
+
+absl::Status Vocabulary::BuildTrie() {
+  std::vector<std::string> keys;
+  keys.reserve(tokens_.size());
+  for (const std::string& token : tokens_) keys.push_back(KeyOf(token));
+  std::vector<std::pair<std::string_view, uint32_t>> sorted;
+  sorted.reserve(keys.size());
+  for (const std::string& key : keys) sorted.emplace_back(key, static_cast<uint32_t>(sorted.size()));
+  std::sort(sorted.begin(), sorted.end());
+  // Of the tokens that occur again, the one that does so first.
+  auto repeated = sorted.end();
+  for (auto entry = sorted.begin(); entry != sorted.end(); ++entry) {
+    if (entry == sorted.begin() || entry->first != std::prev(entry)->first) continue;
+    if (repeated == sorted.end() || entry->second < repeated->second) repeated = entry;
+  }
+  if (repeated != sorted.end()) {
+    return absl::InvalidArgumentError(absl::StrCat("line ", repeated->second + 1, ": the token '",
+                                                   tokens_[repeated->second], "' is already on line ",
+                                                   std::prev(repeated)->second + 1));
+  }
+  trie_ = VocabularyTrie(sorted);
+  continuations_ = trie_.Child(VocabularyTrie::kRoot, static_cast<uint8_t>(kContinuationKey));
+  return absl::OkStatus();
 }
 
 absl::StatusOr<Vocabulary> Vocabulary::Load(const std::string& path) {
@@ -80,33 +105,15 @@ const std::string& Vocabulary::Token(uint32_t id) const {
 }
 
 std::optional<uint32_t> Vocabulary::Id(std::string_view token) const {
-  const bool continuation = token.size() > kContinuationPrefix.size() && token.starts_with(kContinuationPrefix);
-  const Table& table = continuation ? continuations_ : starts_;
-  const auto found = table.find(continuation ? token.substr(kContinuationPrefix.size()) : token);
-  if (found == table.end()) return std::nullopt;
-  return found->second;
+  const uint32_t id = trie_.Find(KeyOf(token));
+  return id == VocabularyTrie::kNoId ? std::nullopt : std::optional<uint32_t>(id);
 }
 
 bool Vocabulary::IsSpecial(uint32_t id) const {
   return id == special_.pad || id == special_.unk || id == special_.cls || id == special_.sep || id == special_.mask;
 }
 
-bool Vocabulary::IsContinuation(uint32_t id) const {
-  const std::string& token = Token(id);
-  return token.size() > kContinuationPrefix.size() && token.starts_with(kContinuationPrefix);
-}
-
-std::optional<Vocabulary::Match> Vocabulary::LongestPrefix(std::string_view text, bool word_start) const {
-  const Table& table = word_start ? starts_ : continuations_;
-  size_t bytes = std::min(text.size(), word_start ? longest_start_ : longest_continuation_);
-  for (; bytes > 0; --bytes) {
-    // Only at the boundaries of code points.
-    if (bytes < text.size() && (static_cast<uint8_t>(text[bytes]) & 0xC0) == 0x80) continue;
-    const auto found = table.find(text.substr(0, bytes));
-    if (found != table.end()) return Match{found->second, bytes};
-  }
-  return std::nullopt;
-}
+bool Vocabulary::IsContinuation(uint32_t id) const { return IsContinuationToken(Token(id)); }
 
 std::string Vocabulary::ToText() const {
   std::string text;

@@ -10,8 +10,9 @@
 #include <string_view>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "dataloader/text/vocabulary_trie.h"
 
 namespace bert::text {
 
@@ -28,7 +29,7 @@ struct SpecialIds {
   uint32_t mask = 0;
 };
 
-// Immutable; safe to share between threads. Movable, not copyable: the look-up tables point at the tokens.
+// Immutable; safe to share between threads. Movable, not copyable: it is large.
 class Vocabulary {
  public:
   // `tokens[id]`. INVALID_ARGUMENT, naming the line that vocab.txt would have, when a token is empty, occurs twice, is
@@ -50,11 +51,12 @@ class Vocabulary {
   bool IsContinuation(uint32_t id) const;
 
   // The longest token that `text` begins with (`word_start`: one without "##", else one with, compared without it).
-  struct Match {
-    uint32_t id;
-    size_t bytes;
-  };
-  std::optional<Match> LongestPrefix(std::string_view text, bool word_start) const;
+  // `text` must be well-formed UTF-8; so is the match then. No match has no bytes.
+  VocabularyTrie::Match LongestPrefix(std::string_view text, bool word_start) const {
+    const VocabularyTrie::Node from = word_start ? VocabularyTrie::kRoot : continuations_;
+    if (from == VocabularyTrie::kNoNode) return {VocabularyTrie::kNoId, 0};
+    return trie_.Longest(from, text);
+  }
 
   // The content of vocab.txt.
   std::string ToText() const;
@@ -62,14 +64,13 @@ class Vocabulary {
  private:
   Vocabulary() = default;
 
-  // Keys point into tokens_, whose elements a move leaves where they are.
-  using Table = absl::flat_hash_map<std::string_view, uint32_t>;
+  // From tokens_, whose elements must be good ones.
+  absl::Status BuildTrie();
 
   std::vector<std::string> tokens_;
-  Table starts_;
-  Table continuations_;
-  size_t longest_start_ = 0;
-  size_t longest_continuation_ = 0;
+  // Continuations are under a byte that is in no UTF-8, without their prefix.
+  VocabularyTrie trie_;
+  VocabularyTrie::Node continuations_ = VocabularyTrie::kNoNode;
   SpecialIds special_;
 };
 

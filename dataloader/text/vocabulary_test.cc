@@ -48,11 +48,13 @@ TEST(VocabularyTest, FindsTheLongestPrefixAtCodePointBoundaries) {
   auto made = Vocabulary::FromTokens(WithSpecials({"un", "u", "##aff", "##able", "é", "##é"}));
   ASSERT_TRUE(made.ok()) << made.status();
   const Vocabulary vocabulary = std::move(*made);
-  EXPECT_EQ(vocabulary.LongestPrefix("unaffable", true)->id, 5u);
-  EXPECT_EQ(vocabulary.LongestPrefix("affable", false)->bytes, 3u);
-  EXPECT_FALSE(vocabulary.LongestPrefix("affable", true));
-  EXPECT_EQ(vocabulary.LongestPrefix("éa", true)->bytes, 2u);
-  EXPECT_FALSE(vocabulary.LongestPrefix("è", true)) << "shares its first byte with é";
+  EXPECT_EQ(vocabulary.LongestPrefix("unaffable", true).id, 5u);
+  EXPECT_EQ(vocabulary.LongestPrefix("affable", false).bytes, 3u);
+  EXPECT_EQ(vocabulary.LongestPrefix("affable", true).bytes, 0u);
+  EXPECT_EQ(vocabulary.LongestPrefix("##affable", true).bytes, 0u) << "no word begins with a continuation";
+  EXPECT_EQ(vocabulary.LongestPrefix("éa", true).bytes, 2u);
+  EXPECT_EQ(vocabulary.LongestPrefix("è", true).bytes, 0u) << "shares its first byte with é";
+  EXPECT_EQ(vocabulary.LongestPrefix("", true).bytes, 0u);
 }
 
 TEST(VocabularyTest, NamesTheLineOfWhatIsWrong) {

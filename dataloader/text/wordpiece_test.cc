@@ -110,6 +110,58 @@ TEST(WordPieceTest, AppendsAndLeavesEmptyAlone) {
   EXPECT_THAT(ids, ElementsAre(7, IdOf("a")));
 }
 
+std::vector<ByteSpan> Spans(std::string_view text, SpecialTokenText special = SpecialTokenText::kIsToken) {
+  std::vector<uint32_t> ids;
+  std::vector<ByteSpan> spans;
+  MakeTokenizer().EncodeWithOffsets(text, &ids, &spans, special);
+  EXPECT_EQ(ids, Encode(text, special)) << "the ids are those of Encode";
+  return spans;
+}
+
+TEST(WordPieceTest, OffsetsPointIntoTheTextAsWritten) {
+  EXPECT_THAT(Spans("UNAFFABLE a."),
+              ElementsAre(ByteSpan{0, 2}, ByteSpan{2, 5}, ByteSpan{5, 9}, ByteSpan{10, 11}, ByteSpan{11, 12}));
+  EXPECT_THAT(Spans(" café中"), ElementsAre(ByteSpan{1, 6}, ByteSpan{6, 9}));
+  EXPECT_THAT(Spans("zero\xE2\x80\x8Bwidth"), ElementsAre(ByteSpan{0, 4}, ByteSpan{7, 12}))
+      << "the joiner is no token's";
+  EXPECT_THAT(Spans("a\xCC\x81 a"), ElementsAre(ByteSpan{0, 1}, ByteSpan{4, 5})) << "nor is an accent at the end";
+}
+
+TEST(WordPieceTest, OffsetsOfAnUnknownWordAreTheWholeWords) {
+  EXPECT_THAT(Spans("a unaffablex a"), ElementsAre(ByteSpan{0, 1}, ByteSpan{2, 12}, ByteSpan{13, 14}));
+  EXPECT_THAT(Spans(std::string(1000, 'a') + " a"), ElementsAre(ByteSpan{0, 1000}, ByteSpan{1001, 1002}));
+}
+
+TEST(WordPieceTest, OffsetsGoOnBehindSpecialTokens) {
+  EXPECT_THAT(Spans("a[MASK]unaff"), ElementsAre(ByteSpan{0, 1}, ByteSpan{1, 7}, ByteSpan{7, 9}, ByteSpan{9, 12}));
+  EXPECT_THAT(Spans("[mask]", SpecialTokenText::kIsText), ElementsAre(ByteSpan{0, 1}, ByteSpan{1, 5}, ByteSpan{5, 6}));
+}
+
+TEST(WordPieceTest, OffsetsInCodePointsCountCharacters) {
+  const std::string text = "éa 中\xF0\x9F\x91\x8D a";
+  EXPECT_THAT(CodePointSpans(text, {{0, 3}, {4, 7}, {4, 7}, {7, 11}, {12, 13}}),
+              ElementsAre(ByteSpan{0, 2}, ByteSpan{3, 4}, ByteSpan{3, 4}, ByteSpan{4, 5}, ByteSpan{6, 7}));
+  EXPECT_THAT(CodePointSpans("", {}), IsEmpty());
+  EXPECT_THAT(CodePointSpans("ééé", {{4, 6}, {0, 0}, {2, 4}}),
+              ElementsAre(ByteSpan{2, 3}, ByteSpan{0, 0}, ByteSpan{1, 2}));
+}
+
+TEST(WordPieceTest, AModelIsGivenSpecialTokensAroundTheTexts) {
+  const WordPieceTokenizer tokenizer = MakeTokenizer();
+  constexpr uint32_t kCls = 2;
+  constexpr uint32_t kSep = 3;
+  const ModelInput one = tokenizer.EncodeForModel("a.");
+  EXPECT_THAT(one.ids, ElementsAre(kCls, IdOf("a"), IdOf("."), kSep));
+  EXPECT_THAT(one.type_ids, ElementsAre(0, 0, 0, 0));
+  EXPECT_THAT(one.spans, ElementsAre(ByteSpan{0, 0}, ByteSpan{0, 1}, ByteSpan{1, 2}, ByteSpan{0, 0}));
+  const ModelInput two = tokenizer.EncodeForModel("a", " [MASK]a");
+  EXPECT_THAT(two.ids, ElementsAre(kCls, IdOf("a"), kSep, kMask, IdOf("a"), kSep));
+  EXPECT_THAT(two.type_ids, ElementsAre(0, 0, 0, 1, 1, 1));
+  EXPECT_THAT(two.spans, ElementsAre(ByteSpan{0, 0}, ByteSpan{0, 1}, ByteSpan{0, 0}, ByteSpan{1, 7}, ByteSpan{7, 8},
+                                     ByteSpan{0, 0}));
+  EXPECT_THAT(tokenizer.EncodeForModel("", "").ids, ElementsAre(kCls, kSep, kSep));
+}
+
 TEST(WordPieceTest, DecodesToReadableText) {
   const WordPieceTokenizer tokenizer = MakeTokenizer();
   EXPECT_EQ(tokenizer.Decode(Encode("unaffable a. don't!")), "unaffable a. don ' t!");

@@ -7,11 +7,14 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <filesystem>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -103,12 +106,23 @@ absl::Status LockWorkDir(const std::string& work_dir) {
       absl::StrCat("another bert-worker uses ", work_dir, "; end it, or give this one its own --work-dir"));
 }
 
+// Rank 0 hands its address out, and trainers of other nodes would wait at their own machine until the collective's
+// timeout, and blame a peer.
+absl::Status CheckReachable(const Flags& flags) {
+  ASSIGN_OR_RETURN(const HostPort coordinator, ParseHostPort(flags.coordinator));
+  if (IsLoopback(coordinator.host) || !IsLoopback(flags.address)) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("--address ", flags.address, " is this machine alone, but the coordinator ", flags.coordinator,
+                   " is not at a loopback address: give the address at which other nodes reach this one"));
+}
+
 absl::Status WriteReadyFile(const std::string& path, const std::string& node, const std::string& http) {
   const nlohmann::json content = {{"node", node}, {"http", http}, {"pid", getpid()}};
   return WriteFileDurably(path, content.dump() + "\n");
 }
 
 absl::Status Serve(const Flags& flags, absl::Duration grace, ShutdownSignal& shutdown) {
+  RETURN_IF_ERROR(CheckReachable(flags));
   Clock& clock = RealClock();
   NodeAgent::Options options;
   options.node = flags.node.empty() ? HostName() : flags.node;
@@ -125,7 +139,11 @@ absl::Status Serve(const Flags& flags, absl::Duration grace, ShutdownSignal& shu
     if (threads == 0) threads = ThreadsPerSlot(cores, flags.cpu_slots);
     options.slots = CpuSlots(flags.cpu_slots, threads);
   } else {
-    ASSIGN_OR_RETURN(options.slots, CudaSlots());
+    const char* const visible = std::getenv("CUDA_VISIBLE_DEVICES");
+    ASSIGN_OR_RETURN(const std::vector<CudaDevice> devices,
+                     FindCudaDevices(visible == nullptr ? std::nullopt : std::optional<std::string>(visible)));
+    options.slots = CudaSlots(devices);
+    for (const CudaDevice& device : devices) options.trainer.devices.push_back(device.visible);
     if (threads == 0) threads = ThreadsPerSlot(cores, static_cast<int>(options.slots.size()));
   }
 
@@ -178,7 +196,8 @@ int Main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--node", flags.node, "Name of this node, unique in the cluster (default: the host name)");
   app.add_option("--cpu-slots", flags.cpu_slots,
-                 "Ranks to run at a time on the processors (default: none, one rank per NVIDIA device instead)")
+                 "Ranks to run at a time on the processors (default: none, one rank per NVIDIA device instead, of "
+                 "those in CUDA_VISIBLE_DEVICES where it is set)")
       ->check(CLI::Range(1, 1024));
   app.add_option("--threads-per-slot", flags.threads_per_slot, "Threads of each rank (default: cores / slots)")
       ->check(CLI::Range(1, 1024));
@@ -186,7 +205,9 @@ int Main(int argc, char** argv) {
   app.add_option("--checkpoint-root", flags.checkpoint_root,
                  "Directory for checkpoints; the same on every node, shared where there are several")
       ->required();
-  app.add_option("--address", flags.address, "Host or address at which other nodes' trainers reach this one's")
+  app.add_option("--address", flags.address,
+                 "Host or address at which other nodes' trainers reach this one's; needed where the coordinator is not "
+                 "on this machine")
       ->capture_default_str();
   app.add_option("--http", flags.http, "host:port for /metrics, /healthz and /readyz (default: none)");
   app.add_option("--trainer", flags.trainer, "Path of bert-trainer (default: beside this program)");
@@ -224,5 +245,10 @@ int main(int argc, char** argv) {
   if (argc > 1 && std::strcmp(argv[1], bert::agent::kExecTrainerFlag) == 0) {
     return bert::agent::ExecTrainer(argc, argv);
   }
-  return bert::agent::Main(argc, argv);
+  try {
+    return bert::agent::Main(argc, argv);
+  } catch (const std::exception& error) {
+    std::cerr << "bert-worker: " << error.what() << "\n";
+    return bert::agent::kExitError;
+  }
 }

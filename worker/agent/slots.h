@@ -2,6 +2,7 @@
 #ifndef BERT_WORKER_AGENT_SLOTS_H_
 #define BERT_WORKER_AGENT_SLOTS_H_
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,10 +20,21 @@ int ThreadsPerSlot(int cores, int slots);
 // `count` CPU slots.
 std::vector<v1::Slot> CpuSlots(int count, int threads_per_slot);
 
-// One slot per NVIDIA device file `<dev>/nvidia<number>`, in order of their numbers, named by the driver's files under
-// `<driver>/gpus/*/information`. Opens no device. NOT_FOUND, with what to do, where there is none.
-absl::StatusOr<std::vector<v1::Slot>> CudaSlots(const std::string& dev = "/dev",
-                                                const std::string& driver = "/proc/driver/nvidia");
+struct CudaDevice {
+  std::string visible;      // What shows it alone as CUDA_VISIBLE_DEVICES, with CUDA_DEVICE_ORDER=PCI_BUS_ID.
+  std::string description;  // Its model where that is known.
+};
+
+// The NVIDIA devices that this process may use: those that `visible`, its CUDA_VISIBLE_DEVICES, names by number (in the
+// order of the bus, from 0) or UUID, in that order; without it all. Devices are the files `<dev>/nvidia<number>`, their
+// models stand in `<driver>/gpus/*/information`. Opens none. NOT_FOUND, with what to do, where there is none.
+// INVALID_ARGUMENT: `visible` names one that is not there, or one twice.
+absl::StatusOr<std::vector<CudaDevice>> FindCudaDevices(const std::optional<std::string>& visible,
+                                                        const std::string& dev = "/dev",
+                                                        const std::string& driver = "/proc/driver/nvidia");
+
+// One slot for each.
+std::vector<v1::Slot> CudaSlots(const std::vector<CudaDevice>& devices);
 
 }  // namespace bert::agent
 

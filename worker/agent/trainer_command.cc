@@ -18,9 +18,12 @@ Process::Options TrainerCommand(const TrainerFlags& flags, const v1::Assignment&
 
   std::vector<std::string> changes = {absl::StrCat("OMP_NUM_THREADS=", flags.threads)};
   if (assignment.device() == v1::DEVICE_KIND_CUDA) {
-    changes.push_back(absl::StrCat("CUDA_VISIBLE_DEVICES=", assignment.slot()));
-    // The order of the device files, in which slots are numbered; CUDA's own is by speed.
+    changes.push_back(absl::StrCat("CUDA_VISIBLE_DEVICES=", flags.devices.at(assignment.slot())));
+    // The order of the device files, in which they are numbered; CUDA's own is by speed.
     changes.push_back("CUDA_DEVICE_ORDER=PCI_BUS_ID");
+    // Without it Torch refuses products where it shall be deterministic: cuBLAS could divide them differently each
+    // time.
+    if (assignment.spec().deterministic()) changes.push_back("CUBLAS_WORKSPACE_CONFIG=:4096:8");
   } else {
     changes.push_back("CUDA_VISIBLE_DEVICES=");
   }

@@ -26,6 +26,8 @@ struct TrainerFlags {
   // Where its peers reach it.
   std::string address;
   int threads = 1;
+  // CUDA_VISIBLE_DEVICES of each slot; none of a node without devices.
+  std::vector<std::string> devices = {};
 };
 
 // The command and environment for `assignment`, whose JSON form is in `assignment_file`. A CUDA rank sees its slot's

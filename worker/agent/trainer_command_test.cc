@@ -32,7 +32,8 @@ const TrainerFlags kFlags = {.worker = "/bin/bert-worker",
                              .checkpoint_root = "/checkpoints",
                              .node = "node-1",
                              .address = "10.0.0.7",
-                             .threads = 3};
+                             .threads = 3,
+                             .devices = {"0", "GPU-3f2a"}};
 
 TEST(TrainerCommandTest, PassesEverythingOn) {
   const auto options = TrainerCommand(kFlags, MakeAssignment(v1::DEVICE_KIND_CPU, 0), "/work/a.json");
@@ -45,8 +46,17 @@ TEST(TrainerCommandTest, PassesEverythingOn) {
 }
 
 TEST(TrainerCommandTest, ACudaRankSeesItsDeviceAlone) {
-  const auto options = TrainerCommand(kFlags, MakeAssignment(v1::DEVICE_KIND_CUDA, 5), "/work/a.json");
-  EXPECT_THAT(options.environment, IsSupersetOf({"CUDA_VISIBLE_DEVICES=5", "CUDA_DEVICE_ORDER=PCI_BUS_ID"}));
+  const auto options = TrainerCommand(kFlags, MakeAssignment(v1::DEVICE_KIND_CUDA, 1), "/work/a.json");
+  EXPECT_THAT(options.environment, IsSupersetOf({"CUDA_VISIBLE_DEVICES=GPU-3f2a", "CUDA_DEVICE_ORDER=PCI_BUS_ID"}));
+}
+
+TEST(TrainerCommandTest, ADeterministicCudaRankHasDeterministicProducts) {
+  v1::Assignment assignment = MakeAssignment(v1::DEVICE_KIND_CUDA, 0);
+  EXPECT_THAT(TrainerCommand(kFlags, assignment, "/work/a.json").environment,
+              Not(Contains(StartsWith("CUBLAS_WORKSPACE_CONFIG="))));
+  assignment.mutable_spec()->set_deterministic(true);
+  EXPECT_THAT(TrainerCommand(kFlags, assignment, "/work/a.json").environment,
+              Contains("CUBLAS_WORKSPACE_CONFIG=:4096:8"));
 }
 
 TEST(TrainerCommandTest, ReplacesAVariableOfTheAgents) {

@@ -19,8 +19,8 @@ namespace bert::collective {
 // Tensors are contiguous fp32, fp64 or int64 on the group's device; results are complete when a call returns. Not
 // thread-safe, except Abort. The process must ignore SIGPIPE.
 //
-// Errors: UNAVAILABLE "peer lost": another rank is gone, or did not come within the group's timeout. The group is
-// broken then and every later call returns the same error.
+// Errors: UNAVAILABLE "peer lost": another rank is gone, or did not come within the group's timeout. INTERNAL: this
+// rank's own device has failed. The group is broken then and every later call returns the same error.
 class Collective {
  public:
   // After an Abort in the middle of a call, waits for Gloo's own thread: at most the group's timeout.
@@ -60,8 +60,9 @@ struct ConnectOptions {
 };
 
 // Connects to all other ranks; returns when all are connected. Rank 0's Store must outlive the call everywhere.
-// UNAVAILABLE: a rank did not come in time. INVALID_ARGUMENT: this build has no such backend. With one rank nothing is
-// connected and the store is not used.
+// UNAVAILABLE: a rank did not come in time. FAILED_PRECONDITION: `address` cannot be used on this machine. INTERNAL:
+// this rank's device has failed. INVALID_ARGUMENT: this build has no such backend. With one rank nothing is connected
+// and the store is not used.
 absl::StatusOr<std::unique_ptr<Collective>> Connect(const ConnectOptions& options);
 
 }  // namespace bert::collective

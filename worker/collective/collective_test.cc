@@ -20,6 +20,7 @@
 namespace bert::collective {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 constexpr absl::Duration kTimeout = absl::Seconds(30);
@@ -51,7 +52,27 @@ TEST(StoreTest, ListensOnItsAddressOnly) {
   auto store = Store::Start("127.0.0.1");
   ASSERT_TRUE(store.ok()) << store.status();
   EXPECT_THAT((*store)->address(), HasSubstr("127.0.0.1:"));
-  EXPECT_THAT(Store::Start("192.0.2.1").status().message(), HasSubstr("192.0.2.1"));
+}
+
+// A rank that says "peer lost" is not looked at when the coordinator searches for the cause.
+TEST(StoreTest, AnAddressOfAnotherMachineIsThisRanksOwnFault) {
+  for (const char* address : {"192.0.2.1", "host.invalid"}) {
+    const absl::Status status = Store::Start(address).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
+    EXPECT_THAT(status.message(), AllOf(HasSubstr("--address"), HasSubstr(address)));
+  }
+}
+
+TEST(CollectiveTest, AnAddressOfAnotherMachineIsThisRanksOwnFault) {
+  auto store = Store::Start("127.0.0.1");
+  ASSERT_TRUE(store.ok()) << store.status();
+  for (const char* address : {"192.0.2.1", "host.invalid"}) {
+    ConnectOptions options = Options(0, 2, (*store)->address());
+    options.address = address;
+    const absl::Status status = Connect(options).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
+    EXPECT_THAT(status.message(), AllOf(HasSubstr("--address"), HasSubstr(address)));
+  }
 }
 
 TEST(CollectiveTest, SumsBroadcastsAndGathers) {

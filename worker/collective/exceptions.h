@@ -16,17 +16,23 @@ namespace bert::collective {
 // Without the stack that c10 puts behind a message.
 inline std::string FirstLine(absl::string_view message) { return std::string(message.substr(0, message.find('\n'))); }
 
-// Calls `body`; an exception becomes UNAVAILABLE "<what>: <the exception's first line>".
+// Calls `body`; an exception becomes `code` "<what>: <the exception's first line>".
 template <typename Body>
-absl::Status CatchExceptions(absl::string_view what, Body body) {
+absl::Status CatchExceptions(absl::StatusCode code, absl::string_view what, Body body) {
   try {
     body();
     return absl::OkStatus();
   } catch (const c10::Error& error) {
-    return absl::UnavailableError(absl::StrCat(what, ": ", FirstLine(error.what_without_backtrace())));
+    return absl::Status(code, absl::StrCat(what, ": ", FirstLine(error.what_without_backtrace())));
   } catch (const std::exception& error) {
-    return absl::UnavailableError(absl::StrCat(what, ": ", FirstLine(error.what())));
+    return absl::Status(code, absl::StrCat(what, ": ", FirstLine(error.what())));
   }
+}
+
+// An exception becomes UNAVAILABLE: for what fails because another rank is gone.
+template <typename Body>
+absl::Status CatchPeerLost(absl::string_view what, Body body) {
+  return CatchExceptions(absl::StatusCode::kUnavailable, what, body);
 }
 
 }  // namespace bert::collective

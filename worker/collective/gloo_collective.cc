@@ -67,7 +67,7 @@ class GlooCollective : public Collective {
       if (broken_.ok()) broken_ = absl::CancelledError("the group was aborted");
       changed_.SignalAll();
     }
-    CatchExceptions("abort", [&] { group_->CloseConnections(); }).IgnoreError();
+    CatchPeerLost("abort", [&] { group_->CloseConnections(); }).IgnoreError();
   }
 
  private:
@@ -81,7 +81,7 @@ class GlooCollective : public Collective {
       number = ++started_;
     }
     c10::intrusive_ptr<c10d::Work> work;
-    absl::Status status = CatchExceptions(absl::StrCat("peer lost in ", what), [&] {
+    absl::Status status = CatchPeerLost(absl::StrCat("peer lost in ", what), [&] {
       work = start();
       work->getFuture()->addCallback([this, number](c10::ivalue::Future&) {
         MutexLock lock(&mutex_);
@@ -94,7 +94,7 @@ class GlooCollective : public Collective {
       while (status.ok() && broken_.ok() && finished_ != number) changed_.Wait(&mutex_);
       RETURN_IF_ERROR(broken_);
     }
-    if (status.ok()) status = CatchExceptions(absl::StrCat("peer lost in ", what), [&] { work->wait(); });
+    if (status.ok()) status = CatchPeerLost(absl::StrCat("peer lost in ", what), [&] { work->wait(); });
     MutexLock lock(&mutex_);
     if (broken_.ok()) broken_ = status;
     return broken_;
@@ -114,13 +114,16 @@ class GlooCollective : public Collective {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Collective>> ConnectGloo(const ConnectOptions& options) {
+  const auto gloo = c10d::ProcessGroupGloo::Options::create(absl::ToChronoMilliseconds(options.timeout));
+  // One call is under way at a time.
+  gloo->threads = 1;
+  // Of this machine alone: no peer is to blame.
+  RETURN_IF_ERROR(
+      CatchExceptions(absl::StatusCode::kFailedPrecondition, absl::StrCat("cannot use --address ", options.address),
+                      [&] { gloo->devices = {c10d::ProcessGroupGloo::createDeviceForHostname(options.address)}; }));
   ASSIGN_OR_RETURN(const auto store, ConnectToStore(options.store_address, options.timeout));
   c10::intrusive_ptr<Group> group;
-  RETURN_IF_ERROR(CatchExceptions("peer lost while connecting", [&] {
-    auto gloo = c10d::ProcessGroupGloo::Options::create(absl::ToChronoMilliseconds(options.timeout));
-    gloo->devices = {c10d::ProcessGroupGloo::createDeviceForHostname(options.address)};
-    // One call is under way at a time.
-    gloo->threads = 1;
+  RETURN_IF_ERROR(CatchPeerLost("peer lost while connecting", [&] {
     group = c10::make_intrusive<Group>(store, options.rank, options.world_size, gloo);
   }));
   return std::make_unique<GlooCollective>(options, std::move(group));

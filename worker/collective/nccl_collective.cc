@@ -23,6 +23,8 @@ namespace bert::collective {
 namespace {
 
 constexpr char kUniqueIdKey[] = "nccl-unique-id";
+// For what is still under way when an unbroken group ends. A peer that has failed does not come to it.
+constexpr absl::Duration kFinalizeTimeout = absl::Seconds(10);
 
 absl::Status FromCuda(cudaError_t error, absl::string_view what) {
   if (error == cudaSuccess) return absl::OkStatus();
@@ -48,6 +50,7 @@ class NcclCollective : public Collective {
   NcclCollective(const ConnectOptions& options) : options_(options) {}
 
   ~NcclCollective() override {
+    Finalize();
     Abort();
     if (done_ != nullptr) cudaEventDestroy(done_);
   }
@@ -61,7 +64,7 @@ class NcclCollective : public Collective {
         return absl::InternalError(absl::StrCat("ncclGetUniqueId: ", ncclGetErrorString(result)));
       }
     }
-    RETURN_IF_ERROR(CatchExceptions("peer lost while connecting", [&] {
+    RETURN_IF_ERROR(CatchPeerLost("peer lost while connecting", [&] {
       if (options_.rank == 0) {
         store->set(kUniqueIdKey, std::vector<uint8_t>(id.internal, id.internal + sizeof id.internal));
       } else {
@@ -111,38 +114,66 @@ class NcclCollective : public Collective {
   }
 
  private:
+  // An abort would drop what other ranks have not yet taken.
+  void Finalize() {
+    if (comm_ == nullptr || aborted_) return;
+    const absl::Time deadline = absl::Now() + kFinalizeTimeout;
+    ncclResult_t result = ncclCommFinalize(comm_);
+    while (result == ncclInProgress && absl::Now() < deadline) {
+      std::this_thread::yield();
+      if (ncclCommGetAsyncError(comm_, &result) != ncclSuccess) return;
+    }
+    if (result == ncclSuccess) ncclCommDestroy(std::exchange(comm_, nullptr));
+  }
+
   void AbortCommunicator() {
     if (comm_ != nullptr) ncclCommAbort(std::exchange(comm_, nullptr));
   }
 
-  absl::Status Broken(absl::string_view what, absl::string_view why) {
+  absl::Status Broken(absl::Status why) {
     AbortCommunicator();
-    broken_ = absl::UnavailableError(absl::StrCat("peer lost in ", what, ": ", why));
+    broken_ = std::move(why);
     return broken_;
+  }
+
+  absl::Status PeerLost(absl::string_view what, absl::string_view why) {
+    return Broken(absl::UnavailableError(absl::StrCat("peer lost in ", what, ": ", why)));
+  }
+
+  // The coordinator looks for the cause of a lost peer elsewhere, so what went wrong here must not be called one.
+  absl::Status FailedHere(absl::string_view what, absl::string_view why) {
+    return Broken(absl::InternalError(absl::StrCat(what, " failed on this device: ", why)));
+  }
+
+  absl::Status FromNccl(absl::string_view what, ncclResult_t result) {
+    const char* const why = ncclGetErrorString(result);
+    // A system error is what a connection gives whose other end has died.
+    const bool remote = result == ncclRemoteError || result == ncclSystemError;
+    return remote ? PeerLost(what, why) : FailedHere(what, why);
   }
 
   // A call on a non-blocking communicator may return before it has put its kernel on the stream.
   absl::Status AwaitEnqueued(absl::string_view what, ncclResult_t result, absl::Time deadline) {
     while (result == ncclInProgress) {
-      if (aborted_) return Broken(what, "the group was aborted");
-      if (absl::Now() > deadline) return Broken(what, "no answer within the timeout");
+      if (aborted_) return PeerLost(what, "the group was aborted");
+      if (absl::Now() > deadline) return PeerLost(what, "no answer within the timeout");
       std::this_thread::yield();
-      if (ncclCommGetAsyncError(comm_, &result) != ncclSuccess) return Broken(what, "cannot read NCCL's state");
+      if (ncclCommGetAsyncError(comm_, &result) != ncclSuccess) return FailedHere(what, "cannot read NCCL's state");
     }
     if (result == ncclSuccess) return absl::OkStatus();
-    return Broken(what, ncclGetErrorString(result));
+    return FromNccl(what, result);
   }
 
   absl::Status AwaitDone(absl::string_view what, absl::Time deadline) {
     while (true) {
       const cudaError_t state = cudaEventQuery(done_);
       if (state == cudaSuccess) return absl::OkStatus();
-      if (state != cudaErrorNotReady) return Broken(what, cudaGetErrorString(state));
+      if (state != cudaErrorNotReady) return FailedHere(what, cudaGetErrorString(state));
       ncclResult_t result = ncclSuccess;
-      if (ncclCommGetAsyncError(comm_, &result) != ncclSuccess) return Broken(what, "cannot read NCCL's state");
-      if (result != ncclSuccess && result != ncclInProgress) return Broken(what, ncclGetErrorString(result));
-      if (aborted_) return Broken(what, "the group was aborted");
-      if (absl::Now() > deadline) return Broken(what, "no answer within the timeout");
+      if (ncclCommGetAsyncError(comm_, &result) != ncclSuccess) return FailedHere(what, "cannot read NCCL's state");
+      if (result != ncclSuccess && result != ncclInProgress) return FromNccl(what, result);
+      if (aborted_) return PeerLost(what, "the group was aborted");
+      if (absl::Now() > deadline) return PeerLost(what, "no answer within the timeout");
       std::this_thread::yield();
     }
   }
@@ -151,7 +182,7 @@ class NcclCollective : public Collective {
   absl::Status Run(absl::string_view what, Start start) {
     RETURN_IF_ERROR(broken_);
     if (waiting_.exchange(true)) return absl::CancelledError("the group was aborted");
-    absl::Status status = aborted_ ? Broken(what, "the group was aborted") : StartAndWait(what, start);
+    absl::Status status = aborted_ ? PeerLost(what, "the group was aborted") : StartAndWait(what, start);
     waiting_ = false;
     return status;
   }

@@ -30,11 +30,12 @@ absl::StatusOr<Listener> Listen(const std::string& address) {
   hints.ai_socktype = SOCK_STREAM;
   addrinfo* found = nullptr;
   if (const int error = getaddrinfo(address.c_str(), "0", &hints, &found); error != 0) {
-    return absl::UnavailableError(absl::StrCat("cannot resolve --address ", address, ": ", gai_strerror(error)));
+    return absl::FailedPreconditionError(absl::StrCat("cannot resolve --address ", address, ": ", gai_strerror(error)));
   }
   const absl::Cleanup free_found = [found] { freeaddrinfo(found); };
   const auto failed = [&](const char* what) {
-    return absl::UnavailableError(absl::StrCat("cannot ", what, " --address ", address, ": ", std::strerror(errno)));
+    return absl::FailedPreconditionError(
+        absl::StrCat("cannot ", what, " --address ", address, ": ", std::strerror(errno)));
   };
   const int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return failed("open a socket for");
@@ -65,7 +66,7 @@ struct Store::Impl {
 absl::StatusOr<std::unique_ptr<Store>> Store::Start(const std::string& address) {
   ASSIGN_OR_RETURN(const Listener listener, Listen(address));
   auto impl = std::make_unique<Impl>();
-  RETURN_IF_ERROR(CatchExceptions("cannot start the store", [&] {
+  RETURN_IF_ERROR(CatchExceptions(absl::StatusCode::kInternal, "cannot start the store", [&] {
     c10d::TCPStoreOptions options;
     options.isServer = true;
     options.port = listener.port;

@@ -12,7 +12,8 @@ namespace bert::collective {
 // Rank 0's side: serves from Start until destruction, in a thread of its own, on `address` only.
 class Store {
  public:
-  // On a free port of `address` (an IP address or host name of this machine). UNAVAILABLE with the system's words.
+  // On a free port of `address` (an IP address or host name of this machine). FAILED_PRECONDITION with the system's
+  // words: nothing can listen there. It is this rank's own fault, so never UNAVAILABLE.
   static absl::StatusOr<std::unique_ptr<Store>> Start(const std::string& address);
   ~Store();
 

@@ -10,7 +10,7 @@ namespace bert::collective {
 absl::StatusOr<c10::intrusive_ptr<c10d::TCPStore>> ConnectToStore(const std::string& address, absl::Duration timeout) {
   ASSIGN_OR_RETURN(const HostPort parsed, ParseHostPort(address));
   c10::intrusive_ptr<c10d::TCPStore> store;
-  RETURN_IF_ERROR(CatchExceptions(absl::StrCat("peer lost: rank 0's store at ", address), [&] {
+  RETURN_IF_ERROR(CatchPeerLost(absl::StrCat("peer lost: rank 0's store at ", address), [&] {
     c10d::TCPStoreOptions options;
     options.port = static_cast<uint16_t>(parsed.port);
     options.waitWorkers = false;

@@ -113,7 +113,7 @@ TEST_F(CommandsTest, SaysWhyItCannotFill) {
   WriteVocabulary(40);
   flags.texts = {"[MASK]"};
   EXPECT_THAT(std::string(Fill(flags).message()),
-              HasSubstr("/vocab.txt has 40 tokens, but config.json says vocab_size 37"));
+              HasSubstr("the tokenizer has 40 tokens, but config.json says vocab_size 37"));
   ASSERT_TRUE(WriteFile(directory_ + "/model.safetensors", "damaged").ok());
   const absl::Status damaged = Fill(flags);
   EXPECT_EQ(damaged.code(), absl::StatusCode::kDataLoss);

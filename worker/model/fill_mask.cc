@@ -31,9 +31,9 @@ MaskedBatch BatchOf(const std::vector<int64_t>& ids, const std::vector<int64_t>&
   return batch;
 }
 
-std::vector<Prediction> Best(const at::Tensor& probabilities, int64_t top_k, const text::Vocabulary& vocabulary) {
+std::vector<Prediction> Best(const at::Tensor& probabilities, int64_t top_k, const text::Tokenizer& tokenizer) {
   const float* probability = probabilities.const_data_ptr<float>();
-  std::vector<uint32_t> ids(vocabulary.size());
+  std::vector<uint32_t> ids(tokenizer.size());
   for (uint32_t id = 0; id < ids.size(); ++id) ids[id] = id;
   const size_t count = std::min(ids.size(), static_cast<size_t>(top_k));
   const auto end = ids.begin() + static_cast<std::ptrdiff_t>(count);
@@ -41,21 +41,21 @@ std::vector<Prediction> Best(const at::Tensor& probabilities, int64_t top_k, con
     return probability[a] != probability[b] ? probability[a] > probability[b] : a < b;
   });
   std::vector<Prediction> best;
-  for (auto id = ids.begin(); id != end; ++id) best.push_back({vocabulary.Token(*id), probability[*id]});
+  for (auto id = ids.begin(); id != end; ++id) best.push_back({tokenizer.Token(*id), probability[*id]});
   return best;
 }
 
 }  // namespace
 
-MaskFiller::MaskFiller(std::unique_ptr<MaskedLm> model, text::WordPieceTokenizer tokenizer)
+MaskFiller::MaskFiller(std::unique_ptr<MaskedLm> model, std::unique_ptr<text::Tokenizer> tokenizer)
     : model_(std::move(model)), tokenizer_(std::move(tokenizer)) {}
 
 absl::StatusOr<MaskFiller> MaskFiller::Load(const std::string& directory) {
   ASSIGN_OR_RETURN(std::unique_ptr<MaskedLm> model, LoadPretrained(directory, Precision::kFp32, at::kCPU));
-  ASSIGN_OR_RETURN(text::WordPieceTokenizer tokenizer, text::LoadTokenizer(directory));
-  const size_t tokens = tokenizer.vocabulary().size();
+  ASSIGN_OR_RETURN(std::unique_ptr<text::Tokenizer> tokenizer, text::LoadTokenizer(directory));
+  const size_t tokens = tokenizer->size();
   if (static_cast<int64_t>(tokens) != model->config().vocab_size) {
-    return absl::FailedPreconditionError(absl::StrCat(directory, "/vocab.txt has ", tokens,
+    return absl::FailedPreconditionError(absl::StrCat(directory, ": the tokenizer has ", tokens,
                                                       " tokens, but config.json says vocab_size ",
                                                       model->config().vocab_size, ": they are not of one model"));
   }
@@ -63,9 +63,9 @@ absl::StatusOr<MaskFiller> MaskFiller::Load(const std::string& directory) {
 }
 
 absl::StatusOr<std::vector<FilledMask>> MaskFiller::Fill(const std::string& text, int64_t top_k) {
-  const text::SpecialIds& special = tokenizer_.vocabulary().special();
+  const text::SpecialIds& special = tokenizer_->special();
   std::vector<uint32_t> pieces;
-  tokenizer_.Encode(text, &pieces);
+  tokenizer_->Encode(text, &pieces);
   std::vector<int64_t> ids = {special.cls};
   ids.insert(ids.end(), pieces.begin(), pieces.end());
   ids.push_back(special.sep);
@@ -73,7 +73,9 @@ absl::StatusOr<std::vector<FilledMask>> MaskFiller::Fill(const std::string& text
   for (size_t i = 0; i < ids.size(); ++i) {
     if (ids[i] == special.mask) masked.push_back(static_cast<int64_t>(i));
   }
-  if (masked.empty()) return absl::InvalidArgumentError(absl::StrCat("no [MASK] in '", text, "'"));
+  if (masked.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("no ", tokenizer_->Token(special.mask), " in '", text, "'"));
+  }
   if (static_cast<int64_t>(ids.size()) > model_->config().max_position_embeddings) {
     return absl::InvalidArgumentError(
         absl::StrCat("a text of ", ids.size(), " tokens; the model takes ", model_->config().max_position_embeddings));
@@ -81,8 +83,8 @@ absl::StatusOr<std::vector<FilledMask>> MaskFiller::Fill(const std::string& text
   const at::Tensor probabilities = at::softmax(model_->Logits(BatchOf(ids, masked)), -1);
   std::vector<FilledMask> filled;
   for (size_t i = 0; i < masked.size(); ++i) {
-    filled.push_back({.position = masked[i],
-                      .predictions = Best(probabilities[static_cast<int64_t>(i)], top_k, tokenizer_.vocabulary())});
+    filled.push_back(
+        {.position = masked[i], .predictions = Best(probabilities[static_cast<int64_t>(i)], top_k, *tokenizer_)});
   }
   return filled;
 }

@@ -8,13 +8,13 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "dataloader/text/wordpiece.h"
+#include "dataloader/text/tokenizer.h"
 #include "worker/model/masked_lm.h"
 
 namespace bert::model {
 
 struct Prediction {
-  std::string token;  // As in the vocabulary, "##" included.
+  std::string token;  // As in the vocabulary, marks included.
   double probability = 0;
 };
 
@@ -31,14 +31,15 @@ class MaskFiller {
   // model's.
   static absl::StatusOr<MaskFiller> Load(const std::string& directory);
 
-  // One element per [MASK] of the text. INVALID_ARGUMENT: no [MASK], or more tokens than the model has positions.
+  // One element per [MASK] of the text, by whatever name the vocabulary has it. INVALID_ARGUMENT: none, or more tokens
+  // than the model has positions.
   absl::StatusOr<std::vector<FilledMask>> Fill(const std::string& text, int64_t top_k);
 
  private:
-  MaskFiller(std::unique_ptr<MaskedLm> model, text::WordPieceTokenizer tokenizer);
+  MaskFiller(std::unique_ptr<MaskedLm> model, std::unique_ptr<text::Tokenizer> tokenizer);
 
   std::unique_ptr<MaskedLm> model_;
-  text::WordPieceTokenizer tokenizer_;
+  std::unique_ptr<text::Tokenizer> tokenizer_;
 };
 
 }  // namespace bert::model

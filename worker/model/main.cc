@@ -11,6 +11,7 @@
 #include "common/logging.h"
 #include "common/version.h"
 #include "worker/model/commands.h"
+#include "worker/model/cpu/parallel.h"
 
 namespace bert::model {
 namespace {
@@ -116,6 +117,7 @@ int Run(int argc, char** argv) {
     std::cerr << "bert-model: " << status.message() << "\n";
     return kExitUsage;
   }
+  cpu::FlushDenormals();
   if (flags.threads > 0) at::set_num_threads(flags.threads);
   if (fill_mask->parsed()) {
     status = FillMask(flags.fill_mask, std::cin, std::cout);

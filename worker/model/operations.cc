@@ -5,20 +5,31 @@
 #include <utility>
 
 #include "worker/model/cpu/operations.h"
+#include "worker/model/cpu/products.h"
 #include "worker/model/generic_operations.h"
 
 namespace bert::model {
+namespace {
 
-at::Tensor MatMul(const at::Tensor& x, const Weight& weight) { return at::mm(x, weight.value.t()); }
+bool InFp32(const at::Tensor& x) {
+  return x.is_cpu() && x.scalar_type() == at::kBFloat16 && !cpu::Bf16ProductsAreFast();
+}
+
+}  // namespace
+
+at::Tensor MatMul(const at::Tensor& x, const Weight& weight) {
+  if (InFp32(x)) return cpu::MatMulInFp32(x, weight);
+  return at::mm(x, weight.value.t());
+}
 
 at::Tensor MatMulBackward(const at::Tensor& d_output, const at::Tensor& x, const Weight& weight) {
+  if (InFp32(x)) return cpu::MatMulBackwardInFp32(d_output, x, weight);
+  at::Tensor grad = weight.grad;
   if (x.scalar_type() == at::kFloat) {
-    at::Tensor grad = weight.grad;
     grad.addmm_(d_output.t(), x);
   } else if (x.is_cpu()) {
-    cpu::Accumulate(weight.grad, at::mm(d_output.t(), x));
+    cpu::Accumulate(grad, at::mm(d_output.t(), x));
   } else {
-    at::Tensor grad = weight.grad;
     grad.add_(at::mm(d_output.t(), x));
   }
   return at::mm(d_output, weight.value);

@@ -4,12 +4,19 @@
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
 #include <system_error>
+#include <utility>
 
 #include "absl/cleanup/cleanup.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "common/digest.h"
 #include "common/entropy.h"
 #include "common/files.h"
@@ -26,7 +33,8 @@ constexpr char kStateFile[] = "training_state.json";
 constexpr char kStateFormat[] = "bert-training-state";
 constexpr char kOptimizerFile[] = "optimizer.safetensors";
 constexpr int kVersion = 1;
-constexpr char kTemporaryPrefix[] = ".tmp-step-";
+constexpr absl::string_view kCheckpointPrefix = "step-";
+constexpr absl::string_view kTemporaryPrefix = ".tmp-";
 
 std::string Join(const std::string& directory, const std::string& file) { return absl::StrCat(directory, "/", file); }
 
@@ -99,25 +107,49 @@ absl::Status WriteFiles(const CheckpointContent& content, const std::string& dir
   return WriteFile(Join(directory, kStateFile), StateJson(content.state));
 }
 
-// An attempt that never was committed may stand at `target`; rename(2) does not replace a directory that has files.
-absl::Status MoveIntoPlace(const std::string& temporary, const std::string& target, const std::string& aside) {
+// The generation that writes to a name of CheckpointDirectory's form; nullopt for all other names.
+std::optional<int64_t> GenerationOf(absl::string_view name) {
+  if (!absl::ConsumePrefix(&name, kCheckpointPrefix)) return std::nullopt;
+  const std::pair<absl::string_view, absl::string_view> parts = absl::StrSplit(name, absl::MaxSplits("-g", 1));
+  int64_t step = 0;
+  int64_t generation = 1;
+  if (!absl::SimpleAtoi(parts.first, &step)) return std::nullopt;
+  if (parts.first.size() < name.size() && !absl::SimpleAtoi(parts.second, &generation)) return std::nullopt;
+  return generation;
+}
+
+// ".tmp-<generation>-<token>"
+std::string TemporaryDirectory(const std::string& job_directory, int64_t generation) {
+  return absl::StrCat(job_directory, "/", kTemporaryPrefix, generation, "-", RandomToken(8));
+}
+
+// As GenerationOf, of a name of TemporaryDirectory's form.
+std::optional<int64_t> GenerationOfTemporary(absl::string_view name) {
+  if (!absl::ConsumePrefix(&name, kTemporaryPrefix)) return std::nullopt;
+  int64_t generation = 0;
+  if (!absl::SimpleAtoi(name.substr(0, name.find('-')), &generation)) return std::nullopt;
+  return generation;
+}
+
+// Removes those entries of `job_directory` for whose names `unwanted` is true. No directory, nothing to remove.
+absl::Status RemoveEntries(const std::string& job_directory,
+                           const std::function<bool(const std::string& name)>& unwanted) {
+  std::vector<std::string> names;
   std::error_code error;
-  if (std::filesystem::exists(target, error)) {
-    RETURN_IF_ERROR(RenameDurably(target, aside));
-    const absl::Status moved = RenameDurably(temporary, target);
-    if (!moved.ok()) {
-      RenameDurably(aside, target).IgnoreError();
-      return moved;
-    }
-    return RemoveTree(aside);
+  for (const auto& entry : std::filesystem::directory_iterator(job_directory, error)) {
+    names.push_back(entry.path().filename().string());
   }
-  return RenameDurably(temporary, target);
+  for (const std::string& name : names) {
+    if (unwanted(name)) RETURN_IF_ERROR(RemoveTree(Join(job_directory, name)));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
 
-std::string CheckpointDirectory(const std::string& job_directory, int64_t step) {
-  return absl::StrFormat("%s/step-%08d", job_directory, step);
+std::string CheckpointDirectory(const std::string& job_directory, int64_t step, int64_t generation) {
+  const std::string directory = absl::StrFormat("%s/%s%08d", job_directory, kCheckpointPrefix, step);
+  return generation > 1 ? absl::StrCat(directory, "-g", generation) : directory;
 }
 
 int64_t CheckpointBytes(const CheckpointContent& content) {
@@ -129,33 +161,41 @@ int64_t CheckpointBytes(const CheckpointContent& content) {
 
 absl::StatusOr<WrittenCheckpoint> WriteCheckpoint(const CheckpointContent& content, const std::string& job_directory,
                                                   const std::function<bool()>& cancelled) {
-  const std::string temporary =
-      absl::StrCat(job_directory, "/", kTemporaryPrefix, content.state.step, "-", RandomToken(8));
+  const std::string temporary = TemporaryDirectory(job_directory, content.generation);
   absl::Cleanup remove_temporary = [&] { RemoveTree(temporary).IgnoreError(); };
   RETURN_IF_ERROR(MakeDirectories(temporary));
   RETURN_IF_ERROR(WriteFiles(content, temporary, cancelled));
-  WrittenCheckpoint written = {
-      .directory = CheckpointDirectory(job_directory, content.state.step), .digest = "", .size_bytes = 0};
+  WrittenCheckpoint written = {.directory = CheckpointDirectory(job_directory, content.state.step, content.generation),
+                               .digest = "",
+                               .size_bytes = 0};
   ASSIGN_OR_RETURN(const std::string manifest, ManifestJson(temporary, content.state.step, &written.size_bytes));
   written.digest = Digest(manifest);
   written.size_bytes += static_cast<int64_t>(manifest.size());
   RETURN_IF_ERROR(WriteFile(Join(temporary, kManifestFile), manifest));
   RETURN_IF_ERROR(SyncDirectory(temporary));
   if (cancelled()) return absl::CancelledError("stopping");
-  RETURN_IF_ERROR(MoveIntoPlace(temporary, written.directory, absl::StrCat(temporary, "-replaced")));
+  // rename(2) replaces no directory that has files.
+  RETURN_IF_ERROR(RenameDurably(temporary, written.directory));
   std::move(remove_temporary).Cancel();
   return written;
 }
 
-absl::Status RemoveTemporaries(const std::string& job_directory) {
-  std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(job_directory, error)) {
-    if (entry.path().filename().string().starts_with(kTemporaryPrefix)) {
-      RETURN_IF_ERROR(RemoveTree(entry.path().string()));
-    }
-  }
-  // No directory, nothing to remove.
-  return absl::OkStatus();
+absl::Status RemoveTemporaries(const std::string& job_directory, int64_t generation) {
+  return RemoveEntries(job_directory, [&](const std::string& name) {
+    const std::optional<int64_t> writer = GenerationOfTemporary(name);
+    return writer.has_value() && *writer < generation;
+  });
+}
+
+absl::Status RemoveUncommitted(const std::string& job_directory, int64_t generation,
+                               const std::vector<std::string>& committed) {
+  // By name: the path is as the node that wrote it sees it.
+  std::set<std::string> kept;
+  for (const std::string& directory : committed) kept.insert(std::filesystem::path(directory).filename());
+  return RemoveEntries(job_directory, [&](const std::string& name) {
+    const std::optional<int64_t> writer = GenerationOf(name);
+    return writer.has_value() && *writer < generation && !kept.contains(name);
+  });
 }
 
 absl::Status VerifyCheckpoint(const std::string& directory, const std::string& digest) {

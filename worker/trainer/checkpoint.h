@@ -53,6 +53,7 @@ struct CheckpointContent {
   std::vector<TokenizerFile> tokenizer_files;
   TrainingState state;
   CheckpointTensors tensors;
+  int64_t generation = 1;  // That writes it.
 };
 
 struct WrittenCheckpoint {
@@ -61,20 +62,28 @@ struct WrittenCheckpoint {
   int64_t size_bytes = 0;
 };
 
-// <job_directory>/step-<8 digits>
-std::string CheckpointDirectory(const std::string& job_directory, int64_t step);
+// <job_directory>/step-<8 digits>, from the second generation on with -g<generation> behind it: no two generations
+// write to one name, so a process of an older one that wakes up late cannot touch what a newer one has committed.
+std::string CheckpointDirectory(const std::string& job_directory, int64_t step, int64_t generation);
 
 // About how many bytes the files will have.
 int64_t CheckpointBytes(const CheckpointContent& content);
 
-// Writes everything under a temporary name, syncs it and renames it to CheckpointDirectory(job_directory, state.step),
-// in place of what an earlier attempt may have left there. `cancelled` is asked between files. On any error the
-// temporary directory is gone. RESOURCE_EXHAUSTED: the disk is full. CANCELLED.
+// Writes everything under a temporary name, syncs it and renames it to CheckpointDirectory(job_directory, state.step,
+// generation), never over a directory that holds files. `cancelled` is asked between files. On any error the temporary
+// directory is gone. RESOURCE_EXHAUSTED: the disk is full. CANCELLED.
 absl::StatusOr<WrittenCheckpoint> WriteCheckpoint(const CheckpointContent& content, const std::string& job_directory,
                                                   const std::function<bool()>& cancelled);
 
-// Removes what a process that died has left: temporary directories of `job_directory`.
-absl::Status RemoveTemporaries(const std::string& job_directory);
+// Removes the temporary directories that processes of generations before `generation` have left in `job_directory`.
+absl::Status RemoveTemporaries(const std::string& job_directory, int64_t generation);
+
+// Removes the checkpoints of generations before `generation` whose names are not among those of the directories
+// `committed`: a process died between rename and commit, or between a commit and the deletion of what it dropped.
+// Earlier generations commit no more, so what is missing there will never exist; newer ones are none of this process's
+// business, for it may be the one that is stale. What has no checkpoint's name stays.
+absl::Status RemoveUncommitted(const std::string& job_directory, int64_t generation,
+                               const std::vector<std::string>& committed);
 
 // Checks manifest.json against the committed `digest` and every file against the manifest. DATA_LOSS or NOT_FOUND names
 // the damaged or missing file.

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
@@ -58,12 +59,13 @@ class CheckpointTest : public ::testing::Test {
   }
   void TearDown() override { ASSERT_TRUE(RemoveTree(root_).ok()); }
 
-  CheckpointContent Content(int64_t step) {
+  CheckpointContent Content(int64_t step, int64_t generation = 1) {
     return {.config = model_->config(),
             .infos = model_->parameters().infos(),
             .tokenizer_files = {{"vocab.txt", "[PAD]\n"}, {"tokenizer.json", "{}"}},
             .state = State(step),
-            .tensors = Tensors()};
+            .tensors = Tensors(),
+            .generation = generation};
   }
   CheckpointTensors Tensors() {
     return {.master = model_->parameters().master().clone(),
@@ -114,10 +116,21 @@ TEST_F(CheckpointTest, GivesBackWhatWasWritten) {
   EXPECT_TRUE(exp_avg_sq.equal(content.tensors.exp_avg_sq));
 }
 
-TEST_F(CheckpointTest, ReplacesWhatAnEarlierAttemptLeft) {
-  Write(Content(20));
-  const WrittenCheckpoint second = Write(Content(20));
-  EXPECT_TRUE(VerifyCheckpoint(second.directory, second.digest).ok());
+// A node that was suspended may go on with a generation that is long over, whichever of the two comes first.
+TEST_F(CheckpointTest, GenerationsDoNotReplaceEachOthersCheckpoints) {
+  const WrittenCheckpoint newer = Write(Content(20, 2));
+  const WrittenCheckpoint stale = Write(Content(20, 1));
+  const WrittenCheckpoint newest = Write(Content(20, 13));
+  EXPECT_EQ(Entries(), (std::vector<std::string>{"step-00000020", "step-00000020-g13", "step-00000020-g2"}));
+  for (const WrittenCheckpoint& written : {newer, stale, newest}) {
+    EXPECT_TRUE(VerifyCheckpoint(written.directory, written.digest).ok()) << written.directory;
+  }
+}
+
+TEST_F(CheckpointTest, NeverReplacesACheckpoint) {
+  const WrittenCheckpoint first = Write(Content(20));
+  EXPECT_FALSE(WriteCheckpoint(Content(20), job_directory_, [] { return false; }).ok());
+  EXPECT_TRUE(VerifyCheckpoint(first.directory, first.digest).ok());
   EXPECT_EQ(Entries(), std::vector<std::string>{"step-00000020"});
 }
 
@@ -126,6 +139,7 @@ TEST_F(CheckpointTest, EveryDamagedFileIsNamed) {
                                           "training_state.json", "vocab.txt",         "tokenizer.json",
                                           "manifest.json"};
   for (const std::string& file : files) {
+    ASSERT_TRUE(RemoveTree(CheckpointDirectory(job_directory_, 20, 1)).ok());
     const WrittenCheckpoint written = Write(Content(20));
     const std::string path = absl::StrCat(written.directory, "/", file);
     std::string bytes = *ReadFile(path);
@@ -155,12 +169,26 @@ TEST_F(CheckpointTest, RefusesATokenizerFileThatIsAPath) {
   EXPECT_TRUE(Entries().empty());
 }
 
-TEST_F(CheckpointTest, RemovesTheTemporariesOfADeadProcess) {
-  ASSERT_TRUE(MakeDirectories(job_directory_ + "/.tmp-step-5-abc").ok());
+TEST_F(CheckpointTest, RemovesTheTemporariesOfEarlierGenerations) {
+  for (const char* name : {"/.tmp-1-abc", "/.tmp-9-abc", "/.tmp-10-abc", "/.tmp-mine"}) {
+    ASSERT_TRUE(MakeDirectories(job_directory_ + name).ok());
+  }
   Write(Content(20));
-  ASSERT_TRUE(RemoveTemporaries(job_directory_).ok());
-  EXPECT_EQ(Entries(), std::vector<std::string>{"step-00000020"});
-  EXPECT_TRUE(RemoveTemporaries(job_directory_ + "/none").ok());
+  ASSERT_TRUE(RemoveTemporaries(job_directory_, 10).ok());
+  EXPECT_EQ(Entries(), (std::vector<std::string>{".tmp-10-abc", ".tmp-mine", "step-00000020"}));
+  EXPECT_TRUE(RemoveTemporaries(job_directory_ + "/none", 10).ok());
+}
+
+TEST_F(CheckpointTest, RemovesWhatEarlierGenerationsDidNotCommit) {
+  for (const char* name : {"step-00000010", "step-00000020", "step-00000020-g2", "step-00000030-g3", "step-00000030-g4",
+                           "step-00000040-g10", "step-best", "step-00000010-good", "step-00000010.old"}) {
+    ASSERT_TRUE(MakeDirectories(absl::StrCat(job_directory_, "/", name, "/files")).ok());
+  }
+  ASSERT_TRUE(RemoveUncommitted(job_directory_, 4, {"/mnt/job/step-00000010", "/mnt/job/step-00000020-g2"}).ok());
+  EXPECT_EQ(Entries(),
+            (std::vector<std::string>{"step-00000010", "step-00000010-good", "step-00000010.old", "step-00000020-g2",
+                                      "step-00000030-g4", "step-00000040-g10", "step-best"}));
+  EXPECT_TRUE(RemoveUncommitted(job_directory_ + "/none", 4, {}).ok());
 }
 
 TEST_F(CheckpointTest, AFullDiskCostsOneCheckpointAndNothingElse) {
@@ -211,7 +239,9 @@ TEST_F(CheckpointTest, CommitsAgainUntilTheCoordinatorAnswers) {
   coordinator.Answer(absl::UnavailableError("down"));
   CheckpointWriter writer(&coordinator, WriterOptions());
   writer.Start(State(20), Tensors());
-  coordinator.AwaitCommitAttempts(2);
+  coordinator.AwaitCommitAttempts(1);
+  coordinator.Answer(absl::ResourceExhaustedError("no thread is left"));
+  coordinator.AwaitCommitAttempts(3);
   EXPECT_FALSE(writer.Idle());
   coordinator.Answer(absl::OkStatus());
   EXPECT_TRUE(writer.Wait().ok());
@@ -224,6 +254,37 @@ TEST_F(CheckpointTest, AStaleCommitIsAnError) {
   CheckpointWriter writer(&coordinator, WriterOptions());
   writer.Start(State(20), Tensors());
   EXPECT_EQ(writer.Wait().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_TRUE(Entries().empty()) << "it will never exist for anyone";
+}
+
+TEST_F(CheckpointTest, ACommitThatMayHaveBeenCarriedOutKeepsTheCheckpoint) {
+  FakeCoordinator coordinator;
+  coordinator.Answer(absl::DeadlineExceededError("the answer is lost"));
+  CheckpointWriter writer(&coordinator, WriterOptions());
+  writer.Start(State(20), Tensors());
+  coordinator.AwaitCommitAttempts(1);
+  coordinator.Answer(absl::FailedPreconditionError("generation 2 exists"));
+  EXPECT_EQ(writer.Wait().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(Entries(), std::vector<std::string>{"step-00000020"});
+}
+
+TEST_F(CheckpointTest, CancelledBeforeItsCommitItLeavesNothing) {
+  FakeCoordinator coordinator;
+  CheckpointWriter::Options options = WriterOptions();
+  std::atomic<bool> asked = false;
+  options.steps_reported = [&](int64_t) {
+    asked = true;
+    asked.notify_one();
+    return false;
+  };
+  CheckpointWriter writer(&coordinator, options);
+  writer.Start(State(20), Tensors());
+  asked.wait(false);
+  EXPECT_EQ(Entries(), std::vector<std::string>{"step-00000020"});
+  EXPECT_TRUE(writer.Cancel(absl::Seconds(60)));
+  EXPECT_EQ(writer.Wait().code(), absl::StatusCode::kCancelled);
+  EXPECT_TRUE(Entries().empty());
+  EXPECT_TRUE(coordinator.commits().empty());
 }
 
 TEST_F(CheckpointTest, CancelEndsAWriterThatWaitsForTheCoordinator) {

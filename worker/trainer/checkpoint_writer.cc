@@ -25,6 +25,12 @@ constexpr absl::Duration kRetryMax = absl::Seconds(5);
 
 std::string Mebibytes(double bytes) { return absl::StrFormat("%.1f MiB", bytes / (1 << 20)); }
 
+// The coordinator has answered that it does not commit. Any other error may have hidden the answer that it did.
+bool IsRefusal(const absl::Status& status) {
+  return status.code() == absl::StatusCode::kFailedPrecondition || status.code() == absl::StatusCode::kNotFound ||
+         status.code() == absl::StatusCode::kInvalidArgument || status.code() == absl::StatusCode::kAlreadyExists;
+}
+
 // What a person needs in order to make room.
 absl::Status WithRemedy(const absl::Status& status, const CheckpointContent& content, const std::string& directory) {
   std::string room;
@@ -45,6 +51,7 @@ CheckpointWriter::CheckpointWriter(Coordinator* coordinator, Options options)
   content_.config = options_.config;
   content_.infos = options_.infos;
   content_.tokenizer_files = options_.tokenizer_files;
+  content_.generation = options_.generation;
   thread_ = std::thread([this] {
     pthread_setname_np(pthread_self(), "checkpoint");
     Run();
@@ -126,8 +133,7 @@ absl::Status CheckpointWriter::Save() {
   const absl::Duration write_time = absl::Now() - start;
   if (const absl::Status status = Commit(*written); !status.ok()) {
     if (status.code() == absl::StatusCode::kCancelled) return status;
-    LogError(absl::StrCat("checkpoint of step ", step, " is written to ", written->directory,
-                          " but not committed: ", status.message()));
+    LogError(absl::StrCat("checkpoint of step ", step, " is not committed: ", status.message()));
     return status;
   }
   LogInfo(absl::StrFormat("checkpoint of step %d saved to %s (%s, written in %.1f s)", step, written->directory,
@@ -142,6 +148,9 @@ absl::Status CheckpointWriter::Commit(const WrittenCheckpoint& written) {
                                    .digest = written.digest,
                                    .size_bytes = written.size_bytes};
   Backoff backoff(kRetryInitial, kRetryMax, RandomSeed());
+  // Of any attempt: what a later one says does not undo it.
+  bool in_doubt = false;
+  absl::Status status = absl::CancelledError("stopping");
   while (!cancelled_) {
     if (!options_.steps_reported(commit.step)) continue;
     const absl::StatusOr<std::vector<std::string>> dropped = coordinator_->CommitCheckpoint(commit);
@@ -149,10 +158,15 @@ absl::Status CheckpointWriter::Commit(const WrittenCheckpoint& written) {
       for (const std::string& directory : *dropped) DeleteDropped(directory);
       return absl::OkStatus();
     }
-    if (!IsTransient(dropped.status())) return dropped.status();
+    in_doubt |= !IsRefusal(dropped.status());
+    if (!IsTransient(dropped.status())) {
+      status = dropped.status();
+      break;
+    }
     Pause(backoff.Next());
   }
-  return absl::CancelledError("stopping");
+  if (!in_doubt) Remove(written.directory);
+  return status;
 }
 
 // Only what is a checkpoint of this job by its name, whatever the answer says.
@@ -164,8 +178,12 @@ void CheckpointWriter::DeleteDropped(const std::string& directory) const {
     LogWarning(absl::StrCat("not deleting ", directory, ": it is no checkpoint of this job"));
     return;
   }
+  Remove(directory);
+}
+
+void CheckpointWriter::Remove(const std::string& directory) const {
   if (const absl::Status status = RemoveTree(directory); !status.ok()) {
-    LogWarning(absl::StrCat("cannot delete the dropped checkpoint: ", status.message()));
+    LogWarning(absl::StrCat("a checkpoint that does not exist for anyone stays: ", status.message()));
   }
 }
 

@@ -25,6 +25,7 @@ class CheckpointWriter {
  public:
   struct Options {
     std::string job_directory;  // <checkpoint-root>/<job id>
+    int64_t generation = 1;
     model::ModelConfig config;
     std::vector<model::ParameterInfo> infos;
     std::vector<TokenizerFile> tokenizer_files;
@@ -47,15 +48,17 @@ class CheckpointWriter {
   // Until the last checkpoint is committed or has failed: its outcome. RESOURCE_EXHAUSTED: the disk is full.
   absl::Status Wait();
 
-  // Ends what is under way, without a trace on disk unless it is already complete. False where that takes longer than
-  // `timeout`.
+  // Ends what is under way, without a trace on disk unless the coordinator has been asked to commit it and may have
+  // done so. False where that takes longer than `timeout`.
   bool Cancel(absl::Duration timeout);
 
  private:
   void Run();
   absl::Status Save();
+  // CANCELLED. On an error that leaves no doubt that it is not committed, `written` is removed.
   absl::Status Commit(const WrittenCheckpoint& written);
   void DeleteDropped(const std::string& directory) const;
+  void Remove(const std::string& directory) const;
   // Until `duration` is over or Cancel is called.
   void Pause(absl::Duration duration);
 

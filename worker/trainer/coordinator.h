@@ -70,8 +70,8 @@ struct CheckpointCommit {
 
 // One rank of one generation, as the coordinator knows it. Thread-safe.
 //
-// Every call is one attempt with a deadline. UNAVAILABLE or DEADLINE_EXCEEDED: try again. FAILED_PRECONDITION: this
-// trainer is stale and must end.
+// Every call is one attempt with a deadline. UNAVAILABLE, DEADLINE_EXCEEDED or RESOURCE_EXHAUSTED (the coordinator has
+// no thread left): try again. FAILED_PRECONDITION: this trainer is stale and must end.
 class Coordinator {
  public:
   virtual ~Coordinator() = default;
@@ -81,11 +81,14 @@ class Coordinator {
   virtual absl::StatusOr<ProgressAnswer> ReportProgress(const ProgressReport& report) = 0;
   // Answers with the directories that retention has dropped.
   virtual absl::StatusOr<std::vector<std::string>> CommitCheckpoint(const CheckpointCommit& commit) = 0;
+  // The directories of all of the job's committed checkpoints; the assignment may name the newest only.
+  virtual absl::StatusOr<std::vector<std::string>> CommittedDirectories() = 0;
 };
 
 // Whether the same call may succeed later.
 inline bool IsTransient(const absl::Status& status) {
-  return status.code() == absl::StatusCode::kUnavailable || status.code() == absl::StatusCode::kDeadlineExceeded;
+  return status.code() == absl::StatusCode::kUnavailable || status.code() == absl::StatusCode::kDeadlineExceeded ||
+         status.code() == absl::StatusCode::kResourceExhausted;
 }
 
 }  // namespace bert::trainer

@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "bert/v1/checkpoints.grpc.pb.h"
 #include "bert/v1/worker.grpc.pb.h"
 #include "common/rpc/credentials.h"
 #include "common/rpc/status_conversion.h"
@@ -16,6 +17,7 @@ namespace {
 constexpr absl::Duration kRendezvousDeadline = absl::Minutes(5);
 constexpr absl::Duration kReportDeadline = absl::Seconds(10);
 constexpr absl::Duration kCommitDeadline = absl::Seconds(30);
+constexpr absl::Duration kListDeadline = absl::Seconds(10);
 
 void FillTime(absl::Time time, google::protobuf::Timestamp& out) {
   const int64_t seconds = absl::ToUnixSeconds(time);
@@ -54,7 +56,9 @@ void FillShares(const TimeShares& shares, v1::TimeShares& out) {
 class CoordinatorClient : public Coordinator {
  public:
   CoordinatorClient(const std::shared_ptr<grpc::Channel>& channel, RankIdentity identity)
-      : stub_(v1::WorkerService::NewStub(channel)), identity_(std::move(identity)) {}
+      : stub_(v1::WorkerService::NewStub(channel)),
+        checkpoints_(v1::CheckpointService::NewStub(channel)),
+        identity_(std::move(identity)) {}
 
   absl::StatusOr<Rendezvous> JoinRendezvous(const std::string& store_address) override {
     v1::JoinRendezvousRequest request;
@@ -101,6 +105,18 @@ class CoordinatorClient : public Coordinator {
     return std::vector<std::string>(response.dropped_directories().begin(), response.dropped_directories().end());
   }
 
+  absl::StatusOr<std::vector<std::string>> CommittedDirectories() override {
+    v1::ListCheckpointsRequest request;
+    request.set_job_id(identity_.job_id);
+    grpc::ClientContext context;
+    SetDeadline(kListDeadline, context);
+    v1::ListCheckpointsResponse response;
+    RETURN_IF_ERROR(FromGrpc(checkpoints_->ListCheckpoints(&context, request, &response)));
+    std::vector<std::string> directories;
+    for (const v1::Checkpoint& checkpoint : response.checkpoints()) directories.push_back(checkpoint.directory());
+    return directories;
+  }
+
  private:
   template <typename Request>
   void FillIdentity(Request& request) const {
@@ -114,6 +130,7 @@ class CoordinatorClient : public Coordinator {
   }
 
   const std::unique_ptr<v1::WorkerService::Stub> stub_;
+  const std::unique_ptr<v1::CheckpointService::Stub> checkpoints_;
   const RankIdentity identity_;
 };
 

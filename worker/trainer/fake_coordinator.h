@@ -38,6 +38,14 @@ class FakeCoordinator : public Coordinator {
     return dropped_;
   }
 
+  absl::StatusOr<std::vector<std::string>> CommittedDirectories() override {
+    MutexLock lock(&mutex_);
+    if (!answer_.ok()) return answer_;
+    std::vector<std::string> directories;
+    for (const CheckpointCommit& commit : commits_) directories.push_back(commit.directory);
+    return directories;
+  }
+
   // What every call answers from now on.
   void Answer(const absl::Status& status) {
     MutexLock lock(&mutex_);

@@ -1,5 +1,6 @@
 #include "worker/trainer/trainer.h"
 
+#include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <c10/util/Exception.h>
 
@@ -16,6 +17,7 @@
 #include "common/files.h"
 #include "common/status_macros.h"
 #include "worker/collective/collective.h"
+#include "worker/model/cpu/parallel.h"
 #include "worker/model/masked_lm.h"
 #include "worker/trainer/adamw.h"
 #include "worker/trainer/checkpoint_writer.h"
@@ -44,7 +46,7 @@ absl::StatusOr<Rendezvous> JoinRendezvous(Coordinator& coordinator, const std::s
     if (answer.status().code() == absl::StatusCode::kDeadlineExceeded) {
       return absl::UnavailableError(absl::StrCat("peer lost in rendezvous: ", answer.status().message()));
     }
-    if (answer.status().code() != absl::StatusCode::kUnavailable) return answer.status();
+    if (!IsTransient(answer.status())) return answer.status();
     absl::SleepFor(backoff.Next());
   }
 }
@@ -102,11 +104,26 @@ void LogStart(const Assignment& assignment, const DatasetDescription& dataset, i
   if (dataset.validation_rows == 0) LogWarning("the dataset has no validation split: nothing is validated");
 }
 
+// What earlier generations have left. Where that fails the next generation tries again: no reason not to train.
+void RemoveLeftovers(const TrainerOptions& options, const std::string& job_directory) {
+  const int64_t generation = options.assignment.generation;
+  if (generation <= 1) return;
+  const auto remove = [&]() -> absl::Status {
+    RETURN_IF_ERROR(RemoveTemporaries(job_directory, generation));
+    ASSIGN_OR_RETURN(const std::vector<std::string> committed, options.coordinator->CommittedDirectories());
+    return RemoveUncommitted(job_directory, generation, committed);
+  };
+  if (const absl::Status removed = remove(); !removed.ok()) {
+    LogWarning(absl::StrCat("what earlier generations left in ", job_directory, " stays: ", removed.message()));
+  }
+}
+
 std::unique_ptr<CheckpointWriter> MakeCheckpointWriter(const TrainerOptions& options, const std::string& job_directory,
                                                        const DatasetDescription& dataset, model::MaskedLm& model,
                                                        ProgressReporter& reporter) {
   auto writer = std::make_unique<CheckpointWriter>(
       options.coordinator, CheckpointWriter::Options{.job_directory = job_directory,
+                                                     .generation = options.assignment.generation,
                                                      .config = model.config(),
                                                      .infos = model.parameters().infos(),
                                                      .tokenizer_files = dataset.tokenizer_files,
@@ -121,14 +138,19 @@ absl::Status Run(const TrainerOptions& options) {
   const Assignment& assignment = options.assignment;
   JobPlan plan = assignment.plan;
   const bool first_rank = assignment.rank == 0;
+  model::cpu::FlushDenormals();
   if (options.threads > 0) at::set_num_threads(options.threads);
+  // Some sums on CUDA devices are in the order in which threads arrive, unless Torch is told otherwise.
+  if (assignment.cuda && plan.deterministic) {
+    at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
+  }
 
   // A checkpoint root that cannot be written is better known before the first step than after the last.
   const std::string job_directory = absl::StrCat(options.checkpoint_root, "/", assignment.job_id);
   if (first_rank) {
     RETURN_IF_ERROR(MakeDirectories(job_directory));
     RETURN_IF_ERROR(SyncDirectory(options.checkpoint_root));
-    RETURN_IF_ERROR(RemoveTemporaries(job_directory));
+    RemoveLeftovers(options, job_directory);
   }
 
   ASSIGN_OR_RETURN(const std::unique_ptr<collective::Collective> group, JoinGroup(options));

@@ -7,14 +7,20 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/equal.h>
+#include <ATen/ops/mm.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/zeros.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <limits>
 #include <string>
+#include <thread>
 #include <vector>
 
+#include "worker/model/cpu/parallel.h"
+#include "worker/model/cpu/products.h"
 #include "worker/model/generic_operations.h"
 
 namespace bert::model {
@@ -234,6 +240,40 @@ TEST_P(CpuOperationsTest, Accumulate) {
   const at::Tensor grad = at::zeros({kRows, kColumns}).fill_(0.5);
   cpu::Accumulate(grad, value);
   EXPECT_TRUE(at::equal(grad, value.to(at::kFloat) + 0.5));
+}
+
+// In a thread of its own, which starts a pool of its own.
+TEST(FlushDenormalsTest, ReachesTheThreadsOfThePool) {
+  std::vector<int> flushed(64);
+  std::thread([&] {
+    at::set_num_threads(3);
+    cpu::FlushDenormals();
+    cpu::ParallelFor(static_cast<int64_t>(flushed.size()), 1, [&](int64_t begin, int64_t end) {
+      volatile float smallest_normal = std::numeric_limits<float>::min();
+      for (int64_t i = begin; i < end; ++i) flushed[i] = smallest_normal * 0.5F == 0.0F;
+    });
+  }).join();
+  EXPECT_THAT(flushed, testing::Each(1));
+}
+
+// Both ways to multiply bf16 on CPU, of which a machine uses one.
+TEST_P(CpuOperationsTest, ProductsOfBf16InFp32) {
+  const at::Tensor x = Draw({kRows, 24}).to(at::kBFloat16);
+  const at::Tensor d = Draw({kRows, kColumns}).to(at::kBFloat16);
+  const Weight weight = {Draw({kColumns, 24}).to(at::kBFloat16), at::zeros({kColumns, 24})};
+  const at::Tensor output = cpu::MatMulInFp32(x, weight);
+  const at::Tensor d_x = cpu::MatMulBackwardInFp32(d, x, weight);
+  EXPECT_EQ(output.scalar_type(), at::kBFloat16);
+  EXPECT_EQ(d_x.scalar_type(), at::kBFloat16);
+  const auto expect_near = [](const at::Tensor& actual, const at::Tensor& expected) {
+    EXPECT_LT((actual.to(at::kFloat) - expected).abs().max().item<double>(),
+              8e-3 * expected.abs().max().item<double>());
+  };
+  expect_near(output, at::mm(x, weight.value.t()).to(at::kFloat));
+  expect_near(d_x, at::mm(d, weight.value).to(at::kFloat));
+  expect_near(weight.grad, at::mm(d.t(), x).to(at::kFloat));
+  cpu::MatMulBackwardInFp32(d, x, weight);
+  expect_near(weight.grad, at::mm(d.t(), x).to(at::kFloat) * 2);
 }
 
 }  // namespace

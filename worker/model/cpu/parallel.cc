@@ -1,5 +1,6 @@
 #include "worker/model/cpu/parallel.h"
 
+#include <ATen/Context.h>
 #include <ATen/Parallel.h>
 
 #include <algorithm>
@@ -13,6 +14,9 @@ constexpr int64_t kPartsMax = 32;
 constexpr int64_t kRowsPerPartMin = 16;
 
 }  // namespace
+
+// False where the processor has no such mode: then there is nothing to be done.
+void FlushDenormals() { (void)at::globalContext().setFlushDenormal(true); }
 
 void ParallelFor(int64_t count, int64_t grain, absl::FunctionRef<void(int64_t, int64_t)> work) {
   at::parallel_for(0, count, grain, [&](int64_t begin, int64_t end) { work(begin, end); });

@@ -8,6 +8,12 @@
 
 namespace bert::model::cpu {
 
+// Makes this thread, and every thread it starts from now on, take numbers below the smallest normal fp32 (1.2e-38) for
+// zero. Attention probabilities and their gradients fall below it once a model has learned to look at few tokens, and
+// processors take a hundred times as long over such numbers. Call it before the first ParallelFor, which starts the
+// pool.
+void FlushDenormals();
+
 // Calls work(begin, end) on disjoint ranges that cover [0, count), in parallel where that pays: no range is shorter
 // than `grain` unless count is. Returns when all are done; rethrows one exception of `work`.
 void ParallelFor(int64_t count, int64_t grain, absl::FunctionRef<void(int64_t, int64_t)> work);
