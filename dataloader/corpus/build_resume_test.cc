@@ -20,6 +20,7 @@
 #include "dataloader/corpus/dataset_builder.h"
 #include "dataloader/corpus/file_call_faults.h"
 #include "dataloader/text/tokenizer_files.h"
+#include "dataloader/text/wordpiece.h"
 
 namespace bert::corpus {
 namespace {
@@ -72,7 +73,7 @@ class BuildResumeTest : public ::testing::Test {
     const Outcome built = Build("reference");
     ASSERT_TRUE(built.ok) << built.message;
     reference_ = Snapshot(root_ + "/reference");
-    ASSERT_GE(reference_.size(), 1 + text::kTokenizerFileNames.size() + 4) << "several shards";
+    ASSERT_GE(reference_.size(), 1 + text::TokenizerFiles(tokenizer).size() + 4) << "several shards";
     calls_ = built.calls;
     void* memory = mmap(nullptr, sizeof(Outcome), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     BERT_CHECK(memory != MAP_FAILED);

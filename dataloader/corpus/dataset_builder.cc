@@ -100,7 +100,7 @@ class Build {
     return {.directory = directory_,
             .split = split,
             .shard_tokens_max = options_.shard_tokens_max,
-            .vocab_size = tokenizer_.vocabulary().size()};
+            .vocab_size = tokenizer_.size()};
   }
 
   // Opens everything, where an unfinished build left it or anew.
@@ -206,7 +206,7 @@ class Build {
         options_.report(absl::StrCat(fault.message, whole_file ? "; the rest of the file is left out" : "; left out"));
       }
     }
-    const uint32_t unknown = tokenizer_.vocabulary().special().unk;
+    const uint32_t unknown = tokenizer_.special().unk;
     size_t position = 0;
     for (const EncodedBatch::Document& document : batch.documents) {
       const absl::Span<const uint32_t> ids(&batch.token_ids[position], static_cast<size_t>(document.tokens));

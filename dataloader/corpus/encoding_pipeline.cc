@@ -30,8 +30,7 @@ SplitKind SplitOf(std::string_view document, double validation_share) {
   return fraction < validation_share ? SplitKind::kValidation : SplitKind::kTrain;
 }
 
-EncodingPipeline::EncodingPipeline(documents::DocumentStream* stream, const text::WordPieceTokenizer* tokenizer,
-                                   Options options)
+EncodingPipeline::EncodingPipeline(documents::DocumentStream* stream, const text::Tokenizer* tokenizer, Options options)
     : stream_(stream),
       tokenizer_(tokenizer),
       validation_share_(options.validation_share),

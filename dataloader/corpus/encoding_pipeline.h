@@ -18,7 +18,7 @@
 #include "dataloader/corpus/dataset.h"
 #include "dataloader/corpus/digest_set.h"
 #include "dataloader/documents/document_stream.h"
-#include "dataloader/text/wordpiece.h"
+#include "dataloader/text/tokenizer.h"
 
 namespace bert::corpus {
 
@@ -59,7 +59,7 @@ class EncodingPipeline {
   };
 
   // `stream` and `tokenizer` must outlive the pipeline.
-  EncodingPipeline(documents::DocumentStream* stream, const text::WordPieceTokenizer* tokenizer, Options options);
+  EncodingPipeline(documents::DocumentStream* stream, const text::Tokenizer* tokenizer, Options options);
   // Stops the stream, and ends the threads.
   ~EncodingPipeline();
   EncodingPipeline(const EncodingPipeline&) = delete;
@@ -82,7 +82,7 @@ class EncodingPipeline {
   void Encode(Work& work) const;
 
   documents::DocumentStream* const stream_;
-  const text::WordPieceTokenizer* const tokenizer_;
+  const text::Tokenizer* const tokenizer_;
   const double validation_share_;
   const int64_t batches_max_;
 
