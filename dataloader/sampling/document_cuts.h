@@ -34,7 +34,7 @@ class PairRule {
   // Tokens of the next chunk of `rest`; `rest` is at least kPairTokensMin, and so is what is left, or 0.
   int64_t ChunkLength(int64_t rest) const;
   // Tokens of the first part of a chunk of `length` tokens. is_continuation(i) says whether token i of the chunk
-  // continues a word.
+  // continues a word; i > 0.
   template <typename IsContinuation>
   static int64_t FirstLength(int64_t length, const IsContinuation& is_continuation) {
     const int64_t middle = (length + 1) / 2;

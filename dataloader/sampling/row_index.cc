@@ -76,7 +76,11 @@ template <typename Visit>
 void ForEachPair(const corpus::Dataset& dataset, const corpus::SplitView& split, int32_t max_seq_len,
                  const Visit& visit) {
   const PairRule rule(max_seq_len);
-  const std::vector<uint8_t>& is_continuation = dataset.vocabulary().is_continuation;
+  const corpus::VocabularyFacts& vocabulary = dataset.vocabulary();
+  // An unchecked dataset may hold ids outside its vocabulary.
+  const auto is_set = [](const std::vector<uint8_t>& flags, int32_t id) {
+    return static_cast<size_t>(id) < flags.size() && flags[static_cast<size_t>(id)] != 0;
+  };
   int64_t begin = 0;
   ForEachDocument(split, [&](int64_t document, int64_t rest) {
     if (rest < kPairTokensMin) {
@@ -86,10 +90,9 @@ void ForEachPair(const corpus::Dataset& dataset, const corpus::SplitView& split,
     while (rest > 0) {
       const int64_t length = rule.ChunkLength(rest);
       const int64_t first = PairRule::FirstLength(length, [&](int64_t i) {
-        int32_t id = 0;
-        split.CopyTokens(begin + i, 1, &id);
-        // An unchecked dataset may hold ids outside its vocabulary.
-        return static_cast<size_t>(id) < is_continuation.size() && is_continuation[static_cast<size_t>(id)] != 0;
+        int32_t ids[2] = {};
+        split.CopyTokens(begin + i - 1, 2, ids);
+        return is_set(vocabulary.is_continuation, ids[1]) && !is_set(vocabulary.ends_word, ids[0]);
       });
       visit(begin, document, PairLengths{static_cast<uint32_t>(first), static_cast<uint32_t>(length - first)});
       begin += length;

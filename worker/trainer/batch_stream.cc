@@ -272,6 +272,9 @@ class BatchStream : public BatchSource {
                                        .sentence_pairs = options_.row_format == sampling::RowFormat::kSentencePair}));
     if (rows.row_count == 0) {
       rows = std::move(decoded);
+      // Room for the whole step, so that the responses to come are copied once.
+      const auto parts = static_cast<size_t>(wanted / rows.row_count + 1);
+      rows.token_ids.reserve(rows.token_ids.size() * parts);
     } else {
       rows.Append(decoded);
     }
