@@ -137,7 +137,8 @@ TEST_F(CoordinatorTest, AnAgentThatIsToldToStopIsNoFailureOfItsJobs) {
   for (int i = 0; i < 10; ++i) {
     const int64_t generation = Get(pair.job).generation();
     // As an agent does on SIGTERM, with ranks that still run, and one that starts after it.
-    ASSERT_TRUE(rig_.coordinator->RegisterNode(RegisterRequest("b", absl::StrCat("b", i + 1), 0)).ok());
+    const auto withdrawn = rig_.coordinator->RegisterNode(RegisterRequest("b", absl::StrCat("b-stopping-", i), 0));
+    ASSERT_TRUE(withdrawn.ok()) << withdrawn.status();
     EXPECT_EQ(StateOf(pair.job), v1::JOB_STATE_PENDING);
     EXPECT_THAT(Get(pair.job).reason(), Not(HasSubstr("failed")));
     EXPECT_FALSE(Get(pair.job).has_root_cause());

@@ -217,7 +217,7 @@ Go on:
   {binaries}/bert-model fill-mask --model {shown(model)} --text "It was a truth universally [MASK]."
   scripts/local_cluster.py                      # start the cluster again; it prints what to export
   {binaries}/bertctl describe {job["id"]}
-  {binaries}/bertctl submit -f examples/tiny-english.yaml --set train.steps=5000 --follow""")
+  {binaries}/bertctl submit -f examples/tiny-english.yaml --set train.steps=20000 --follow""")
 
 
 def main():

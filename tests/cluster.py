@@ -198,12 +198,12 @@ class Cluster:
 
     # Processes.
 
-    def start_coordinator(self, *flags):
-        """The first time on a free port, later on the same one."""
+    def start_coordinator(self, *flags, heartbeat="500ms"):
+        """The first time on a free port, later on the same one. A node's lease is three heartbeats."""
         ready = self._start(
             "coordinator",
             *("--listen", self.coordinator_address or "127.0.0.1:0", "--http", "127.0.0.1:0"),
-            *("--state-dir", self.home / "state", "--heartbeat-interval", "500ms"),
+            *("--state-dir", self.home / "state", "--heartbeat-interval", heartbeat),
             *flags,
         )
         self.coordinator_address = ready["address"]

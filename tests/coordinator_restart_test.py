@@ -42,18 +42,26 @@ class CoordinatorRestartTest(cluster.ClusterTest):
 
     def test_a_job_that_ends_meanwhile_is_known_to_have_succeeded(self):
         c = self.start_cluster()
-        job = c.submit(train__steps=40)
+        # Seconds of work, so that the coordinator is gone before its end, and one checkpoint, at the end.
+        steps = 400
+        job = c.submit(
+            train__steps=steps,
+            train__global_batch_size=64,
+            train__micro_batch_size=16,
+            checkpoint__every_steps=steps,
+        )
         trainers = cluster.wait_for("two trainers", lambda: len(c.trainers()) == 2 and c.trainers())
         c.wait_for_step(job, 1)
         c.processes["coordinator"].kill()
         # They finish, and cannot commit their last checkpoint, so they wait for the coordinator.
         log = c.home / "work/node-1/logs" / job / "1-0.log"
-        cluster.wait_for("the last step", lambda: "step 40/40" in log.read_text())
+        cluster.wait_for("the last step", lambda: f"step {steps}/{steps}" in log.read_text())
         self.assertEqual(c.trainers(), trainers)
-        c.start_coordinator()
+        # After so long an absence the agent tries every few seconds; the lease has to be longer.
+        c.start_coordinator(heartbeat="5s")
         done = c.wait_for_state(job, "SUCCEEDED")
         self.assertEqual(int(done["generation"]), 1)
-        self.assertEqual(sorted(c.losses(job)), list(range(1, 41)))
+        self.assertEqual(sorted(c.losses(job)), list(range(1, steps + 1)))
         cluster.wait_for("the trainers are gone", lambda: not any(cluster.is_running(pid) for pid in trainers))
 
 

@@ -56,6 +56,7 @@ BANNED_FILE_NAME = re.compile(r"(?:^|_)(?:manager|utils?|helpers?|misc)(?:_|\.|$
 
 # pattern, which files, files where it is right, what to do instead
 BANNED_TEXT = [
+    (r"^(?:@[A-Z_]+@|[A-Z]+ OUTPUT)$", {".md"}, [], "put there what is to stand there"),
     (r"\b(?:TODO|FIXME|XXX)\b", CODE | {".py", ".sh", ".md", ".proto", ".txt", ".cmake"}, [], "do it, or leave it out"),
     (r"\b(?:GTEST_SKIP|DISABLED_\w+)|unittest\.skip|pytest\.skip", CODE | {".py"}, [], "a test runs or does not exist"),
     (r"\bstd::random_device\b", CODE, ["common/entropy.cc"], "take the randomness as an argument"),

@@ -61,6 +61,7 @@ class TrainingLoopTest : public ::testing::Test {
   // Wraps the source of rank 1's rows (of rank 0's, where it is alone).
   OpenBatchSource open_ = OpenSyntheticBatches;
   bool stop_at_once_ = false;
+  int runs_ = 0;
 
   Outcome Run(const JobPlan& plan, int world_size, const std::vector<ResumePoint>& resume_points = {}) {
     Outcome outcome;
@@ -69,7 +70,8 @@ class TrainingLoopTest : public ::testing::Test {
     FakeCoordinator coordinator;
     if (stop_at_once_) coordinator.Stop();
     const DatasetDescription dataset = SyntheticDataset();
-    const std::string job_directory = root_ + "/job";
+    // A job of its own: no generation writes over what another has saved.
+    const std::string job_directory = absl::StrCat(root_, "/job-", ++runs_);
     EXPECT_TRUE(MakeDirectories(job_directory).ok());
     RunRanks(world_size, [&](collective::Collective& group) {
       FakeCoordinator others;
