@@ -1,5 +1,6 @@
 #include "common/rpc/server.h"
 
+#include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
@@ -41,6 +42,49 @@ TEST_F(RpcServerTest, ServesUntilStopped) {
   EXPECT_TRUE(Call(address).ok());
   (*server)->Stop(absl::ZeroDuration());
   EXPECT_EQ(Call(address).code(), absl::StatusCode::kUnavailable);
+}
+
+// By hand-made messages: Debian has no stubs for the two services that every gRPC tool looks for.
+TEST_F(RpcServerTest, TellsItsHealthAndItsServices) {
+  auto server = RpcServer::Start(options_);
+  ASSERT_TRUE(server.ok()) << server.status();
+  auto channel = MakeChannel((*server)->address(), options_.credentials);
+  ASSERT_TRUE(channel.ok()) << channel.status();
+  grpc::GenericStub stub(*channel);
+  const auto call = [&](const std::string& method, const std::string& request) {
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(10));
+    grpc::CompletionQueue queue;
+    const auto next = [&queue] {
+      void* tag = nullptr;
+      bool ok = false;
+      return queue.Next(&tag, &ok) && ok;
+    };
+    const auto stream = stub.PrepareCall(&context, method, &queue);
+    stream->StartCall(nullptr);
+    EXPECT_TRUE(next());
+    const grpc::Slice slice(request);
+    stream->WriteLast(grpc::ByteBuffer(&slice, 1), grpc::WriteOptions(), nullptr);
+    EXPECT_TRUE(next());
+    grpc::ByteBuffer answer;
+    stream->Read(&answer, nullptr);
+    EXPECT_TRUE(next());
+    grpc::Slice bytes;
+    EXPECT_TRUE(answer.DumpToSingleSlice(&bytes).ok());
+    context.TryCancel();
+    grpc::Status status;
+    stream->Finish(&status, nullptr);
+    EXPECT_TRUE(next());
+    queue.Shutdown();
+    EXPECT_FALSE(next());
+    return std::string(bytes.begin(), bytes.end());
+  };
+  // HealthCheckResponse{status: SERVING}.
+  EXPECT_EQ(call("/grpc.health.v1.Health/Check", ""), std::string("\x08\x01"));
+  // ServerReflectionRequest{list_services: "*"}.
+  EXPECT_NE(
+      call("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", "\x3a\x01*").find("bert.v1.NodeService"),
+      std::string::npos);
 }
 
 TEST_F(RpcServerTest, PortInUseIsAnErrorThatNamesIt) {
