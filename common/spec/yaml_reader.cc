@@ -25,8 +25,9 @@ std::string Join(std::string_view parent, std::string_view name) {
 void CollectPaths(const Descriptor& type, const std::string& parent, std::vector<std::string>& paths) {
   for (int i = 0; i < type.field_count(); ++i) {
     const FieldDescriptor& field = *type.field(i);
-    paths.push_back(Join(parent, field.name()));
-    if (field.message_type() != nullptr) CollectPaths(*field.message_type(), paths.back(), paths);
+    const std::string path = Join(parent, field.name());
+    paths.push_back(path);
+    if (field.message_type() != nullptr) CollectPaths(*field.message_type(), path, paths);
   }
 }
 

@@ -2,7 +2,11 @@
 
 #include <gtest/gtest.h>
 
-#include "absl/synchronization/notification.h"
+#include <future>
+#include <string>
+#include <utility>
+#include <vector>
+
 #include "common/clock.h"
 #include "worker/trainer/fake_coordinator.h"
 
@@ -76,17 +80,13 @@ TEST(ProgressReporterTest, HandsOnStopAndLoaders) {
   coordinator.Stop();
   coordinator.SetLoaders({"a:1", "b:2"});
   StepTime time(&RealClock());
-  absl::Notification heard;
-  std::vector<std::string> loaders;
+  std::promise<std::vector<std::string>> heard;
   ProgressReporter::Options options = Fast();
-  options.on_loaders = [&](const std::vector<std::string>& live) {
-    if (heard.HasBeenNotified()) return;
-    loaders = live;
-    heard.Notify();
+  options.on_loaders = [&, told = false](const std::vector<std::string>& live) mutable {
+    if (!std::exchange(told, true)) heard.set_value(live);
   };
   ProgressReporter reporter(&coordinator, &time, options);
-  heard.WaitForNotification();
-  EXPECT_EQ(loaders, (std::vector<std::string>{"a:1", "b:2"}));
+  EXPECT_EQ(heard.get_future().get(), (std::vector<std::string>{"a:1", "b:2"}));
   EXPECT_TRUE(reporter.StopRequested());
 }
 
@@ -94,14 +94,11 @@ TEST(ProgressReporterTest, AStaleTrainerIsTold) {
   FakeCoordinator coordinator;
   coordinator.Answer(absl::FailedPreconditionError("generation 2 exists"));
   StepTime time(&RealClock());
-  absl::Notification told;
+  std::promise<absl::Status> told;
   ProgressReporter::Options options = Fast();
-  options.on_stale = [&](const absl::Status& status) {
-    EXPECT_EQ(status.message(), "generation 2 exists");
-    told.Notify();
-  };
+  options.on_stale = [&](const absl::Status& status) { told.set_value(status); };
   ProgressReporter reporter(&coordinator, &time, options);
-  told.WaitForNotification();
+  EXPECT_EQ(told.get_future().get().message(), "generation 2 exists");
 }
 
 TEST(StepTimeTest, SharesAreOfTheWallTimeSinceTheLastCall) {
