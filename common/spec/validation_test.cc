@@ -150,9 +150,10 @@ TEST(ValidationTest, AcceptsTheEdges) {
   for (const char* override_text :
        {"name=a", "name=a234567890123456789012345678901234567890", "data.max_seq_len=512", "data.max_seq_len=8",
         "data.masking.mask_share=0.9", "data.masking.ngram_max=3", "data.masking.max_predictions_per_seq=20",
-        "data.rows=truncate_pad", "data.rows=sentence_pair", "train.optimizer.warmup_steps=0", "train.optimizer.max_grad_norm=0",
-        "validation.every_steps=0", "validation.rows=0", "restarts.max=0", "train.micro_batch_size=65536",
-        "data.dataset_digest=xxh128:0123456789abcdef0123456789abcdef", "workers.max=64"}) {
+        "data.rows=truncate_pad", "data.rows=sentence_pair", "train.optimizer.warmup_steps=0",
+        "train.optimizer.max_grad_norm=0", "validation.every_steps=0", "validation.rows=0", "restarts.max=0",
+        "train.micro_batch_size=65536", "data.dataset_digest=xxh128:0123456789abcdef0123456789abcdef",
+        "workers.max=64"}) {
     EXPECT_EQ(With(override_text), "") << override_text;
   }
 }

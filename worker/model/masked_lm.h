@@ -29,7 +29,7 @@ struct MaskedBatch {
   at::Tensor masked_positions;  // int64 [M]; indices into the flattened [R * S].
   at::Tensor labels;            // int64 [M]; the original tokens there.
   // Of sentence pairs, else undefined. A pair is one segment and begins with its row's [CLS].
-  at::Tensor token_type_ids = {};        // int64 [R, S]; 0 up to the first [SEP] and on padding, 1 behind. Undefined: all 0.
+  at::Tensor token_type_ids = {};  // int64 [R, S]; 0 up to the first [SEP] and on padding, 1 behind. Undefined: all 0.
   at::Tensor next_sentence_labels = {};  // int64 [R]; 0 where the second part follows the first, 1 where not.
 };
 
@@ -64,8 +64,8 @@ class MaskedLm {
 
   // Forward with dropout from `dropout_seed` (so that a repeated step repeats its bits) and then backward: adds
   // d(nll sum)/d(parameters) to parameters().grad(). Nothing is divided: the caller divides by the global token count.
-  // With labels for it, so does the next-sentence loss, its sum over rows times `next_sentence_weight`: the global count
-  // of masked tokens over that of rows makes the division right for both.
+  // With labels for it, so does the next-sentence loss, its sum over rows times `next_sentence_weight`: the global
+  // count of masked tokens over that of rows makes the division right for both.
   LossSums ForwardBackward(const MaskedBatch& batch, uint64_t dropout_seed, double next_sentence_weight = 1);
 
   // No dropout, no gradients; counts `correct`.

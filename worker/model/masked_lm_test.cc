@@ -62,8 +62,7 @@ TEST_P(MaskedLmTest, GradientMatchesFiniteDifferencesWithDropout) {
     config.attention_dropout = 0.3;
     config.next_sentence = activation == Activation::kGeluTanh;
     const std::unique_ptr<MaskedLm> model = TinyModel(config);
-    const MaskedBatch batch =
-        config.next_sentence ? DrawPairs(kPairs, kSeq, config) : DrawBatch(kPacked, kSeq, config);
+    const MaskedBatch batch = config.next_sentence ? DrawPairs(kPairs, kSeq, config) : DrawBatch(kPacked, kSeq, config);
     constexpr uint64_t kSeed = 7;
     const at::Tensor gradient = GradientOf(*model, batch, kSeed);
     at::Generator generator = at::detail::createCPUGenerator(5);

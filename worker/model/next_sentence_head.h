@@ -12,7 +12,7 @@
 namespace bert::model {
 
 struct NextSentenceSums {
-  at::Tensor nll;       // fp32 scalar: sum over rows of the negative log-likelihood, in nats.
+  at::Tensor nll;  // fp32 scalar: sum over rows of the negative log-likelihood, in nats.
   int64_t rows = 0;
   int64_t correct = 0;  // Where the more probable answer is the label; counted only when asked for.
 };
@@ -33,10 +33,10 @@ class NextSentenceHead {
 
  private:
   struct Activations {
-    at::Tensor first;    // [R, H]: the encoder's output at each row's [CLS].
-    at::Tensor tanh;     // fp32 [R, H]
-    at::Tensor pooled;   // The same in the compute dtype.
-    at::Tensor logits;   // fp32 [R, 2]
+    at::Tensor first;   // [R, H]: the encoder's output at each row's [CLS].
+    at::Tensor tanh;    // fp32 [R, H]
+    at::Tensor pooled;  // The same in the compute dtype.
+    at::Tensor logits;  // fp32 [R, 2]
   };
 
   Activations Forward(const at::Tensor& encoded, int64_t rows) const;

@@ -127,8 +127,8 @@ absl::Status ReadWeights(const std::string& directory, MaskedLm& model) {
 std::string ConfigJson(const ModelConfig& config) {
   const bool pre_ln = config.norm == NormPlacement::kPreLn;
   const nlohmann::ordered_json json = {
-      {"architectures", {absl::StrCat(pre_ln ? "MegatronBert" : "Bert",
-                                      config.next_sentence ? kPreTraining : "ForMaskedLM")}},
+      {"architectures",
+       {absl::StrCat(pre_ln ? "MegatronBert" : "Bert", config.next_sentence ? kPreTraining : "ForMaskedLM")}},
       {"attention_probs_dropout_prob", config.attention_dropout},
       {"dtype", "float32"},
       {"hidden_act", config.activation == Activation::kGelu ? "gelu" : "gelu_pytorch_tanh"},

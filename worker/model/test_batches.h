@@ -25,8 +25,8 @@ std::unique_ptr<MaskedLm> TinyModel(const ModelConfig& config, Precision precisi
 MaskedBatch DrawBatch(const std::vector<std::vector<int64_t>>& layout, int64_t seq, const ModelConfig& config,
                       uint64_t seed = 1);
 
-// Sentence pairs: `parts[row]` are the lengths of the row's two parts, [CLS] and [SEP] included, which make one segment.
-// Every other row's second part follows its first.
+// Sentence pairs: `parts[row]` are the lengths of the row's two parts, [CLS] and [SEP] included, which make one
+// segment. Every other row's second part follows its first.
 MaskedBatch DrawPairs(const std::vector<std::pair<int64_t, int64_t>>& parts, int64_t seq, const ModelConfig& config,
                       uint64_t seed = 1);
 

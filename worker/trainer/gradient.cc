@@ -96,9 +96,8 @@ class FlatGradient : public GradientComputer {
       const PhaseTimer timer(time_, Phase::kCompute);
       model_->parameters().ZeroGrad();
       const LocalSums sums =
-          Accumulate(*model_, reader, {0, rows_.size()}, options_, weight, [&](int64_t begin, int64_t) {
-            return DropoutSeed(options_.seed, step, rows_.begin + begin, 0);
-          });
+          Accumulate(*model_, reader, {0, rows_.size()}, options_, weight,
+                     [&](int64_t begin, int64_t) { return DropoutSeed(options_.seed, step, rows_.begin + begin, 0); });
       FillTail(sums, stop, tail.mutable_data_ptr<double>());
     }
     const PhaseTimer timer(time_, Phase::kAllReduce);

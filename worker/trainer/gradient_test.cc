@@ -106,9 +106,9 @@ at::Tensor MeanGradientOfPairs() {
   config.next_sentence = true;
   auto model = model::MaskedLm::Create(config, model::Precision::kFp32, at::kCPU);
   (*model)->InitializeWeights(1);
-  const auto batch = SyntheticBatches({.global_rows = kRows, .row_end = kRows, .first_step = 5, .last_step = 6},
-                                      SyntheticKind::kPairs)
-                         .NextStep();
+  const auto batch =
+      SyntheticBatches({.global_rows = kRows, .row_end = kRows, .first_step = 5, .last_step = 6}, SyntheticKind::kPairs)
+          .NextStep();
   const model::MaskedBatch tensors = RowReader(*batch).Tensors(0, kRows, kSyntheticWidth, config.pad_token_id);
   const auto gradient = [&](double weight) {
     (*model)->parameters().ZeroGrad();
