@@ -6,6 +6,7 @@
 
 #include "worker/model/cpu/operations.h"
 #include "worker/model/cpu/products.h"
+#include "worker/model/cuda/operations.h"
 #include "worker/model/generic_operations.h"
 
 namespace bert::model {
@@ -36,25 +37,36 @@ at::Tensor MatMulBackward(const at::Tensor& d_output, const at::Tensor& x, const
 }
 
 at::Tensor BiasGelu(const at::Tensor& x, const Weight& bias, Activation activation) {
+  if (const auto* launcher = cuda::LauncherFor(x)) return cuda::BiasGelu(*launcher, x, bias, activation);
   return x.is_cpu() ? cpu::BiasGelu(x, bias, activation) : generic::BiasGelu(x, bias, activation);
 }
 
 at::Tensor BiasGeluBackward(at::Tensor d_output, const at::Tensor& x, const Weight& bias, Activation activation) {
+  if (const auto* launcher = cuda::LauncherFor(x)) {
+    return cuda::BiasGeluBackward(*launcher, std::move(d_output), x, bias, activation);
+  }
   return x.is_cpu() ? cpu::BiasGeluBackward(std::move(d_output), x, bias, activation)
                     : generic::BiasGeluBackward(std::move(d_output), x, bias, activation);
 }
 
 void ApplyDropout(at::Tensor& x, const Dropout& dropout) {
   if (!dropout.active()) return;
+  if (const auto* launcher = cuda::LauncherFor(x)) return cuda::ApplyDropout(*launcher, x, dropout);
   x.is_cpu() ? cpu::ApplyDropout(x, dropout) : generic::ApplyDropout(x, dropout);
 }
 
 Normed AddDropoutNorm(at::Tensor branch, const at::Tensor& residual, const NormSite& site) {
+  if (const auto* launcher = cuda::LauncherFor(branch)) {
+    return cuda::AddDropoutNorm(*launcher, std::move(branch), residual, site);
+  }
   return branch.is_cpu() ? cpu::AddDropoutNorm(std::move(branch), residual, site)
                          : generic::AddDropoutNorm(std::move(branch), residual, site);
 }
 
 NormedGrad AddDropoutNormBackward(const NormedInflow& inflow, const Normed& normed, const NormSite& site) {
+  if (const auto* launcher = cuda::LauncherFor(normed.sum)) {
+    return cuda::AddDropoutNormBackward(*launcher, inflow, normed, site);
+  }
   return normed.sum.is_cpu() ? cpu::AddDropoutNormBackward(inflow, normed, site)
                              : generic::AddDropoutNormBackward(inflow, normed, site);
 }
@@ -91,18 +103,27 @@ at::Tensor AttentionBackward(const at::Tensor& d_output, const at::Tensor& query
 }
 
 CrossEntropyResult CrossEntropy(at::Tensor logits, const Weight& bias, const at::Tensor& labels, bool with_gradient) {
+  if (const auto* launcher = cuda::LauncherFor(logits)) {
+    return cuda::CrossEntropy(*launcher, std::move(logits), bias, labels, with_gradient);
+  }
   return logits.is_cpu() ? cpu::CrossEntropy(std::move(logits), bias, labels, with_gradient)
                          : generic::CrossEntropy(std::move(logits), bias, labels, with_gradient);
 }
 
 at::Tensor Embed(const at::Tensor& input_ids, const at::Tensor& position_ids, const Embeddings& embeddings,
                  at::ScalarType dtype) {
+  if (const auto* launcher = cuda::LauncherFor(input_ids)) {
+    return cuda::Embed(*launcher, input_ids, position_ids, embeddings, dtype);
+  }
   return input_ids.is_cpu() ? cpu::Embed(input_ids, position_ids, embeddings, dtype)
                             : generic::Embed(input_ids, position_ids, embeddings, dtype);
 }
 
 void EmbedBackward(const at::Tensor& d_embedded, const at::Tensor& input_ids, const at::Tensor& position_ids,
                    const Embeddings& embeddings) {
+  if (const auto* launcher = cuda::LauncherFor(d_embedded)) {
+    return cuda::EmbedBackward(*launcher, d_embedded, input_ids, position_ids, embeddings);
+  }
   d_embedded.is_cpu() ? cpu::EmbedBackward(d_embedded, input_ids, position_ids, embeddings)
                       : generic::EmbedBackward(d_embedded, input_ids, position_ids, embeddings);
 }

@@ -1,8 +1,9 @@
 // The differentiable operations of the encoder, each with its written-out backward pass. They compute in the dtype of
 // their inputs (fp32 or bf16); softmax, LayerNorm, the loss and every gradient of a parameter accumulate in fp32.
 //
-// On CPU everything between the matrix multiplications goes through the fused loops of cpu/; on other devices through
-// plain ATen (generic_operations.h), which is also what the tests compare those loops with. T is the number of tokens
+// On CPU everything between the matrix multiplications goes through the fused loops of cpu/, on CUDA devices through the
+// fused kernels of cuda/; what neither serves through plain ATen (generic_operations.h), which is also what the tests
+// compare both with. T is the number of tokens
 // (rows * positions), H the hidden size. Gradients of parameters are added to Weight::grad.
 #ifndef BERT_WORKER_MODEL_OPERATIONS_H_
 #define BERT_WORKER_MODEL_OPERATIONS_H_
@@ -104,7 +105,8 @@ struct CrossEntropyResult {
   at::Tensor nll;       // fp32 scalar: the sum, in nats.
   at::Tensor d_logits;  // Undefined unless asked for.
 };
-// Softmax cross-entropy of logits + bias [M, V] against labels int64 [M]. Takes `logits` over.
+// Softmax cross-entropy of logits + bias [M, V] against labels int64 [M]. A negative label is nobody's: its row has
+// neither loss nor gradient. Takes `logits` over.
 CrossEntropyResult CrossEntropy(at::Tensor logits, const Weight& bias, const at::Tensor& labels, bool with_gradient);
 
 // The embeddings of a token: word, position, and token type 0.

@@ -1,0 +1,172 @@
+#include "worker/model/cuda/emulation.h"
+
+#include <ucontext.h>
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <numeric>
+#include <vector>
+
+#include "common/check.h"
+#include "worker/model/cuda/launches.h"
+
+namespace bert::model::cuda {
+namespace {
+
+constexpr size_t kStackBytes = 64 << 10;
+constexpr int64_t kSharedBytesMax = 48 << 10;
+constexpr int kThreadsMax = 1024;
+
+Order order_of_all = Order::kAscending;
+
+// A permutation of 0 .. count - 1.
+std::vector<int64_t> Numbers(int64_t count, Order order) {
+  std::vector<int64_t> numbers(static_cast<size_t>(count));
+  std::iota(numbers.begin(), numbers.end(), int64_t{0});
+  if (order == Order::kDescending) std::reverse(numbers.begin(), numbers.end());
+  if (order == Order::kScattered) {
+    std::sort(numbers.begin(), numbers.end(), [](int64_t a, int64_t b) {
+      const auto key = [](int64_t x) { return DropoutBits(1, static_cast<uint32_t>(x)); };
+      return std::make_pair(key(a), a) < std::make_pair(key(b), b);
+    });
+  }
+  return numbers;
+}
+
+}  // namespace
+
+class EmulatedBlock {
+ public:
+  using Kernel = std::function<void(EmulatedThread&)>;
+
+  EmulatedBlock(const Kernel* kernel, const Grid& grid)
+      : kernel_(kernel),
+        grid_(grid),
+        order_(Numbers(grid.threads, order_of_all)),
+        contexts_(static_cast<size_t>(grid.threads)),
+        states_(static_cast<size_t>(grid.threads)),
+        slots_(static_cast<size_t>(2 * grid.threads)),
+        stacks_(static_cast<size_t>(grid.threads) * kStackBytes),
+        shared_(static_cast<size_t>((grid.shared_bytes + 7) / 8)) {
+    BERT_CHECK(grid.threads > 0 && grid.threads % kWarp == 0 && grid.threads <= kThreadsMax) << grid.threads;
+    BERT_CHECK(grid.shared_bytes <= kSharedBytesMax) << grid.shared_bytes << " bytes of shared memory";
+  }
+
+  void Run(int64_t block) {
+    block_ = block;
+    std::fill(shared_.begin(), shared_.end(), std::numeric_limits<uint64_t>::max());
+    std::fill(states_.begin(), states_.end(), State::kReady);
+    for (size_t i = 0; i < contexts_.size(); ++i) {
+      getcontext(&contexts_[i]);
+      contexts_[i].uc_stack.ss_sp = stacks_.data() + i * kStackBytes;
+      contexts_[i].uc_stack.ss_size = kStackBytes;
+      contexts_[i].uc_link = &scheduler_;
+      makecontext(&contexts_[i], reinterpret_cast<void (*)()>(&EmulatedBlock::Main), 0);
+    }
+    while (!AllAre(0, states_.size(), State::kDone)) {
+      for (const int64_t thread : order_) {
+        if (states_[static_cast<size_t>(thread)] == State::kReady) Resume(static_cast<size_t>(thread));
+      }
+      if (ReleaseWarps() || AllAre(0, states_.size(), State::kDone)) continue;
+      BERT_CHECK(AllAre(0, states_.size(), State::kAtBarrier)) << "a barrier that not all threads of a block reach";
+      std::fill(states_.begin(), states_.end(), State::kReady);
+    }
+  }
+
+ private:
+  friend class EmulatedThread;
+  enum class State { kReady, kAtShuffle, kAtBarrier, kDone };
+
+  static void Main() {
+    EmulatedBlock* const self = running_;
+    const size_t index = self->current_;
+    EmulatedThread thread(self, static_cast<int>(index));
+    (*self->kernel_)(thread);
+    self->states_[index] = State::kDone;
+  }
+
+  void Resume(size_t thread) {
+    current_ = thread;
+    running_ = this;
+    swapcontext(&scheduler_, &contexts_[thread]);
+  }
+
+  void Wait(size_t thread, State state) {
+    states_[thread] = state;
+    swapcontext(&contexts_[thread], &scheduler_);
+  }
+
+  bool AllAre(size_t begin, size_t end, State state) const {
+    return std::all_of(states_.begin() + static_cast<int64_t>(begin), states_.begin() + static_cast<int64_t>(end),
+                       [&](State each) { return each == state; });
+  }
+
+  bool ReleaseWarps() {
+    bool any = false;
+    for (size_t begin = 0; begin < states_.size(); begin += kWarp) {
+      const auto first = states_.begin() + static_cast<int64_t>(begin);
+      if (std::find(first, first + kWarp, State::kAtShuffle) == first + kWarp) continue;
+      BERT_CHECK(AllAre(begin, begin + kWarp, State::kAtShuffle)) << "a shuffle that not all lanes of a warp reach";
+      std::fill(first, first + kWarp, State::kReady);
+      any = true;
+    }
+    return any;
+  }
+
+  static inline EmulatedBlock* running_ = nullptr;
+
+  const Kernel* const kernel_;
+  const Grid grid_;
+  const std::vector<int64_t> order_;
+  int64_t block_ = 0;
+  size_t current_ = 0;
+  ucontext_t scheduler_ = {};
+  std::vector<ucontext_t> contexts_;
+  std::vector<State> states_;
+  // What the lanes give away, for odd and even shuffles: the next is written while some still read the last.
+  std::vector<uint64_t> slots_;
+  std::vector<char> stacks_;
+  std::vector<uint64_t> shared_;
+};
+
+int EmulatedThread::threads() const { return block_->grid_.threads; }
+int64_t EmulatedThread::block() const { return block_->block_; }
+int64_t EmulatedThread::blocks() const { return block_->grid_.blocks; }
+void EmulatedThread::Sync() { block_->Wait(static_cast<size_t>(index_), EmulatedBlock::State::kAtBarrier); }
+void* EmulatedThread::shared() const { return block_->shared_.data(); }
+
+void EmulatedThread::ExchangeBytes(const void* own, void* other, int size, int mask) {
+  uint64_t* const slots = block_->slots_.data() + (shuffles_++ % 2) * block_->grid_.threads;
+  std::memcpy(slots + index_, own, static_cast<size_t>(size));
+  block_->Wait(static_cast<size_t>(index_), EmulatedBlock::State::kAtShuffle);
+  std::memcpy(other, slots + (index_ ^ mask), static_cast<size_t>(size));
+}
+
+void Emulate(const std::function<void(EmulatedThread&)>& kernel, const Grid& grid) {
+  EmulatedBlock block(&kernel, grid);
+  for (const int64_t number : Numbers(grid.blocks, order_of_all)) block.Run(number);
+}
+
+namespace {
+
+struct HostRunner {
+  template <typename Kernel>
+  static void Run(const Kernel& kernel, const Grid& grid) {
+    Emulate([&](EmulatedThread& thread) { kernel(thread); }, grid);
+  }
+};
+
+constexpr Launcher kHostLauncher = MakeLauncher<HostRunner>();
+
+}  // namespace
+
+Emulation::Emulation(Order order) {
+  BERT_CHECK(HostLauncher() == nullptr) << "two emulations at once";
+  order_of_all = order;
+  SetHostLauncher(&kHostLauncher);
+}
+
+Emulation::~Emulation() { SetHostLauncher(nullptr); }
+
+}  // namespace bert::model::cuda
