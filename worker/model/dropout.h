@@ -16,8 +16,8 @@ namespace bert::model {
 struct Dropout {
   double probability = 0;
   uint64_t key = 0;
-  // Only for the fused kernels of CUDA devices: where the pass's seed lies in device memory, so that a recorded pass can
-  // be repeated with another one. The key is then DropoutKey(*seed, site), and `key` is not read.
+  // Only for the fused kernels of CUDA devices: where the pass's seed lies in device memory, so that a recorded pass
+  // can be repeated with another one. The key is then DropoutKey(*seed, site), and `key` is not read.
   const uint64_t* seed = nullptr;
   uint64_t site = 0;
 

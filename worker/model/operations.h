@@ -1,9 +1,9 @@
 // The differentiable operations of the encoder, each with its written-out backward pass. They compute in the dtype of
 // their inputs (fp32 or bf16); softmax, LayerNorm, the loss and every gradient of a parameter accumulate in fp32.
 //
-// On CPU everything between the matrix multiplications goes through the fused loops of cpu/, on CUDA devices through the
-// fused kernels of cuda/; what neither serves through plain ATen (generic_operations.h), which is also what the tests
-// compare both with. T is the number of tokens
+// On CPU everything between the matrix multiplications goes through the fused loops of cpu/, on CUDA devices through
+// the fused kernels of cuda/; what neither serves through plain ATen (generic_operations.h), which is also what the
+// tests compare both with. T is the number of tokens
 // (rows * positions), H the hidden size. Gradients of parameters are added to Weight::grad.
 #ifndef BERT_WORKER_MODEL_OPERATIONS_H_
 #define BERT_WORKER_MODEL_OPERATIONS_H_

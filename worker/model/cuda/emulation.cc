@@ -132,7 +132,6 @@ class EmulatedBlock {
 
 int EmulatedThread::threads() const { return block_->grid_.threads; }
 int64_t EmulatedThread::block() const { return block_->block_; }
-int64_t EmulatedThread::blocks() const { return block_->grid_.blocks; }
 void EmulatedThread::Sync() { block_->Wait(static_cast<size_t>(index_), EmulatedBlock::State::kAtBarrier); }
 void* EmulatedThread::shared() const { return block_->shared_.data(); }
 

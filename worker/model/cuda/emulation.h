@@ -23,7 +23,6 @@ class EmulatedThread {
   int index() const { return index_; }
   int threads() const;
   int64_t block() const;
-  int64_t blocks() const;
   template <typename Value>
   Value Shuffle(Value value, int mask) {
     static_assert(sizeof(Value) <= sizeof(uint64_t));

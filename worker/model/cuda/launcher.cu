@@ -15,7 +15,6 @@ struct DeviceThread {
   __device__ int index() const { return static_cast<int>(threadIdx.x); }
   __device__ int threads() const { return static_cast<int>(blockDim.x); }
   __device__ int64_t block() const { return blockIdx.x; }
-  __device__ int64_t blocks() const { return gridDim.x; }
   template <typename Value>
   __device__ Value Shuffle(Value value, int mask) const {
     return __shfl_xor_sync(0xffffffffu, value, mask);

@@ -5,7 +5,7 @@
 // DeviceThread (launcher.cu); on the host it is a thread of emulation.h, so that tests run the very same code. A thread
 // offers:
 //
-//   index(), threads(), block(), blocks()   its place
+//   index(), threads(), block()             its place, and the size of its block
 //   Shuffle(value, mask)                    the value that the lane with number (own ^ mask) gave; all lanes of a warp
 //                                           call it
 //   Sync()                                  all threads of the block wait for each other
