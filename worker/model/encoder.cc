@@ -88,7 +88,7 @@ at::Tensor Encoder::Forward(const EncoderInput& input, Tape* tape) const {
   uint64_t site = 0;
   for (const Layer& layer : layers_) {
     LayerTape saved;
-    saved.query_key_value = MatMul(normed.output, layer.query_key_value.weight);
+    saved.query_key_value = QueryKeyValue(normed.output, layer.query_key_value, input.attention);
     saved.attended = Attention(saved.query_key_value, layer.query_key_value.bias, input.attention,
                                DropoutAt(tape, config_.attention_dropout, site + kProbabilitiesSite));
     saved.after_attention = AddDropoutNorm(

@@ -32,7 +32,7 @@ class Encoder {
 
   // Activations that Backward needs, from one forward pass.
   struct LayerTape {
-    at::Tensor query_key_value;  // Before the bias.
+    at::Tensor query_key_value;
     Attended attended;
     Normed after_attention;
     at::Tensor intermediate;  // Before the bias.

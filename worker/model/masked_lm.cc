@@ -123,7 +123,7 @@ EncoderInput MaskedLm::Input(const MaskedBatch& batch) const {
   return {.input_ids = batch.input_ids.flatten(),
           .position_ids = batch.position_ids.flatten(),
           .attention = MakeAttentionPlan(batch.segments, config_.num_attention_heads,
-                                         config_.hidden_size / config_.num_attention_heads)};
+                                         config_.hidden_size / config_.num_attention_heads, batch.segments_max)};
 }
 
 at::Tensor MaskedLm::HeadForward(const at::Tensor& encoded, const at::Tensor& masked_positions, HeadTape* tape) const {
@@ -151,6 +151,7 @@ NormSite MaskedLm::TransformSite() const {
 
 LossSums MaskedLm::ForwardBackward(const MaskedBatch& batch, uint64_t dropout_seed) {
   at::AutoDispatchBelowADInplaceOrView no_autograd;
+  SeedAttentionDropout(parameters_->master().device(), dropout_seed);
   const EncoderInput input = Input(batch);
   Encoder::Tape tape{.dropout_seed = dropout_seed, .first = {}, .layers = {}};
   HeadTape head;

@@ -25,7 +25,10 @@ struct MaskedBatch {
   at::Tensor position_ids;      // int64 [R, S]; within the segment.
   at::Tensor segments;          // int32 [R, S]; 0-based number of the segment in its row, -1 on padding.
   at::Tensor masked_positions;  // int64 [M]; indices into the flattened [R * S].
-  at::Tensor labels;            // int64 [M]; the original tokens there.
+  at::Tensor labels;            // int64 [M]; the original tokens there. Negative: the position does not count.
+  // At least the number of segments, padding of each row counting as one; 0: unknown. The fewer, the faster on CUDA.
+  int64_t segments_max = 0;
+  int64_t masked_tokens = -1;  // Labels that count; -1: all.
 };
 
 // INVALID_ARGUMENT where a shape, a dtype, an id or a position does not fit the model. Reads every id: for input from

@@ -1,12 +1,15 @@
 #include "worker/model/operations.h"
 
+#include <ATen/Context.h>
 #include <ATen/ops/mm.h>
 
 #include <utility>
 
 #include "worker/model/cpu/operations.h"
 #include "worker/model/cpu/products.h"
+#include "worker/model/cuda/attention.h"
 #include "worker/model/cuda/operations.h"
+#include "worker/model/cuda/products.h"
 #include "worker/model/generic_operations.h"
 
 namespace bert::model {
@@ -16,14 +19,21 @@ bool InFp32(const at::Tensor& x) {
   return x.is_cpu() && x.scalar_type() == at::kBFloat16 && !cpu::Bf16ProductsAreFast();
 }
 
+// Where cuBLASLt multiplies; else null.
+const cuda::Launcher* ProductLauncher(const at::Tensor& x) {
+  return cuda::ProductServes(x) ? cuda::LauncherFor(x) : nullptr;
+}
+
 }  // namespace
 
 at::Tensor MatMul(const at::Tensor& x, const Weight& weight) {
+  if (const auto* launcher = ProductLauncher(x)) return cuda::MatMul(*launcher, x, weight.value, nullptr);
   if (InFp32(x)) return cpu::MatMulInFp32(x, weight);
   return at::mm(x, weight.value.t());
 }
 
 at::Tensor MatMulBackward(const at::Tensor& d_output, const at::Tensor& x, const Weight& weight) {
+  if (const auto* launcher = ProductLauncher(x)) return cuda::MatMulBackward(*launcher, d_output, x, weight);
   if (InFp32(x)) return cpu::MatMulBackwardInFp32(d_output, x, weight);
   at::Tensor grad = weight.grad;
   if (x.scalar_type() == at::kFloat) {
@@ -34,6 +44,12 @@ at::Tensor MatMulBackward(const at::Tensor& d_output, const at::Tensor& x, const
     grad.add_(at::mm(d_output.t(), x));
   }
   return at::mm(d_output, weight.value);
+}
+
+at::Tensor QueryKeyValue(const at::Tensor& x, const Affine& affine, const AttentionPlan& plan) {
+  const auto* launcher = ProductLauncher(x);
+  if (launcher == nullptr || cuda::FlashAttentionFor(x, plan) == nullptr) return MatMul(x, affine.weight);
+  return cuda::MatMul(*launcher, x, affine.weight.value, &affine.bias.value);
 }
 
 at::Tensor BiasGelu(const at::Tensor& x, const Weight& bias, Activation activation) {
@@ -71,13 +87,18 @@ NormedGrad AddDropoutNormBackward(const NormedInflow& inflow, const Normed& norm
                              : generic::AddDropoutNormBackward(inflow, normed, site);
 }
 
-AttentionPlan MakeAttentionPlan(const at::Tensor& segments, int64_t heads, int64_t head_size) {
+AttentionPlan MakeAttentionPlan(const at::Tensor& segments, int64_t heads, int64_t head_size, int64_t segments_max) {
   AttentionPlan plan{.rows = segments.size(0),
                      .seq = segments.size(1),
                      .heads = heads,
                      .head_size = head_size,
                      .segments = segments.contiguous(),
-                     .spans = {}};
+                     .spans = {},
+                     .starts = {}};
+  if (const auto* launcher = cuda::LauncherFor(segments)) {
+    const int64_t capacity = segments_max > 0 ? segments_max : segments.numel();
+    plan.starts = cuda::SegmentStarts(*launcher, plan.segments, capacity);
+  }
   if (!segments.is_cpu()) return plan;
   const int32_t* segment = plan.segments.const_data_ptr<int32_t>();
   for (int64_t row = 0; row < plan.rows; ++row, segment += plan.seq) {
@@ -89,14 +110,25 @@ AttentionPlan MakeAttentionPlan(const at::Tensor& segments, int64_t heads, int64
   return plan;
 }
 
+void SeedAttentionDropout(at::Device device, uint64_t seed) {
+  if (device.is_cuda()) at::globalContext().defaultGenerator(device).set_current_seed(seed);
+}
+
 Attended Attention(const at::Tensor& query_key_value, const Weight& bias, const AttentionPlan& plan,
                    const Dropout& dropout) {
+  if (const auto* flash = cuda::FlashAttentionFor(query_key_value, plan)) {
+    return cuda::Attention(*flash, query_key_value, plan, dropout);
+  }
   return query_key_value.is_cpu() ? cpu::Attention(query_key_value, bias, plan, dropout)
                                   : generic::Attention(query_key_value, bias, plan, dropout);
 }
 
 at::Tensor AttentionBackward(const at::Tensor& d_output, const at::Tensor& query_key_value, const Weight& bias,
                              const Attended& attended, const AttentionPlan& plan, const Dropout& dropout) {
+  if (const auto* flash = cuda::FlashAttentionFor(query_key_value, plan)) {
+    return cuda::AttentionBackward(*cuda::LauncherFor(query_key_value), *flash, d_output, query_key_value, bias,
+                                   attended, plan, dropout);
+  }
   return query_key_value.is_cpu()
              ? cpu::AttentionBackward(d_output, query_key_value, bias, attended, plan, dropout)
              : generic::AttentionBackward(d_output, query_key_value, bias, attended, plan, dropout);

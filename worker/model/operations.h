@@ -35,6 +35,11 @@ at::Tensor MatMul(const at::Tensor& x, const Weight& weight);
 // Returns the gradient of x.
 at::Tensor MatMulBackward(const at::Tensor& d_output, const at::Tensor& x, const Weight& weight);
 
+// What Attention takes: x [N, H] -> [N, 3H], with the affine's bias where a product can add it for nothing, else
+// without.
+struct AttentionPlan;
+at::Tensor QueryKeyValue(const at::Tensor& x, const Affine& affine, const AttentionPlan& plan);
+
 // gelu(x + bias).
 at::Tensor BiasGelu(const at::Tensor& x, const Weight& bias, Activation activation);
 // Takes d_output over; returns the gradient of x.
@@ -86,15 +91,23 @@ struct AttentionPlan {
   int64_t head_size = 0;
   at::Tensor segments;      // int32 [rows, seq].
   std::vector<Span> spans;  // On CPU only: all segments in order; padding is in none.
+  at::Tensor starts = {};   // On CUDA devices only: of cuda::SegmentStarts.
 };
-// segments as in MaskedBatch.
-AttentionPlan MakeAttentionPlan(const at::Tensor& segments, int64_t heads, int64_t head_size);
+// segments as in MaskedBatch, as is segments_max.
+AttentionPlan MakeAttentionPlan(const at::Tensor& segments, int64_t heads, int64_t head_size,
+                                int64_t segments_max = 0);
+
+// To be called before a pass with dropout on that device: seeds what draws the dropout of CUDA's flash attention.
+void SeedAttentionDropout(at::Device device, uint64_t seed);
 
 struct Attended {
   at::Tensor output;          // [T, H]
-  at::Tensor log_normalizer;  // fp32 [rows, heads, seq]: log of the softmax's denominator.
+  at::Tensor log_normalizer;  // fp32 [rows, heads, seq], or of flash attention: log of the softmax's denominator.
+  // Of CUDA's flash attention: from what its dropout was drawn.
+  at::Tensor random_seed = {};
+  at::Tensor random_offset = {};
 };
-// query_key_value: [T, 3H] without the bias [3H].
+// query_key_value: [T, 3H], of QueryKeyValue with this bias [3H].
 Attended Attention(const at::Tensor& query_key_value, const Weight& bias, const AttentionPlan& plan,
                    const Dropout& dropout);
 // Recomputes the probabilities. Returns the gradient of query_key_value.

@@ -150,6 +150,27 @@ void Emulate(const std::function<void(EmulatedThread&)>& kernel, const Grid& gri
 namespace {
 
 struct HostRunner {
+  // As cuBLAS documents it, element by element.
+  static void Multiply(const Product& p) {
+    for (int64_t column = 0; column < p.n; ++column) {
+      for (int64_t row = 0; row < p.m; ++row) {
+        float sum = p.bias == nullptr ? 0.0f : FloatOf(p.bias[row]);
+        if (p.beta != 0) sum += p.beta * (p.d_fp32 != nullptr ? p.d_fp32[row + column * p.ldd]
+                                                              : FloatOf(p.d_bf16[row + column * p.ldd]));
+        for (int64_t i = 0; i < p.k; ++i) {
+          const Bf16 a = p.transpose_a ? p.a[i + row * p.lda] : p.a[row + i * p.lda];
+          const Bf16 b = p.transpose_b ? p.b[column + i * p.ldb] : p.b[i + column * p.ldb];
+          sum += FloatOf(a) * FloatOf(b);
+        }
+        if (p.d_fp32 != nullptr) {
+          p.d_fp32[row + column * p.ldd] = sum;
+        } else {
+          Round(sum, p.d_bf16 + row + column * p.ldd);
+        }
+      }
+    }
+  }
+
   template <typename Kernel>
   static void Run(const Kernel& kernel, const Grid& grid) {
     Emulate([&](EmulatedThread& thread) { kernel(thread); }, grid);

@@ -33,6 +33,8 @@ __global__ void RunOnDevice(const Kernel kernel) {
 }
 
 struct DeviceRunner {
+  static void Multiply(const Product& product) { RunProduct(product); }
+
   template <typename Kernel>
   static void Run(const Kernel& kernel, const Grid& grid) {
     if (grid.blocks == 0) return;

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "worker/model/cuda/arguments.h"
+#include "worker/model/cuda/product.h"
 
 namespace bert::model::cuda {
 
@@ -31,6 +32,7 @@ struct Launcher {
   void (*segment_starts)(const SegmentStartArgs&, const Grid&);
   void (*adamw)(const AdamWArgs&, const Grid&);
   void (*squares)(const SquaresArgs&, const Grid&);
+  void (*product)(const Product&);
 
   const Launches<float>& For(float) const { return fp32; }
   const Launches<Bf16>& For(Bf16) const { return bf16; }

@@ -1,4 +1,5 @@
-// The table of all kernels for a Runner, whose Run(kernel, grid) runs one: on a device, or on the host.
+// The table of all kernels for a Runner, whose Run(kernel, grid) runs one, on a device or on the host, and whose
+// Multiply(product) computes a product.
 #ifndef BERT_WORKER_MODEL_CUDA_LAUNCHES_H_
 #define BERT_WORKER_MODEL_CUDA_LAUNCHES_H_
 
@@ -53,7 +54,8 @@ constexpr Launcher MakeLauncher() {
           .fold = RunKernel<Runner, FoldKernel, FoldArgs>,
           .segment_starts = RunKernel<Runner, SegmentStartKernel, SegmentStartArgs>,
           .adamw = RunKernel<Runner, AdamWKernel, AdamWArgs>,
-          .squares = RunKernel<Runner, SquaresKernel, SquaresArgs>};
+          .squares = RunKernel<Runner, SquaresKernel, SquaresArgs>,
+          .product = Runner::Multiply};
 }
 
 }  // namespace bert::model::cuda
