@@ -20,9 +20,18 @@ Affine MakeNorm(const Parameters& parameters, AffineIndex index);
 
 // What the encoder reads of a batch.
 struct EncoderInput {
-  at::Tensor input_ids;     // int64 [R * S]
-  at::Tensor position_ids;  // int64 [R * S]
+  EmbeddingIds ids;  // T = R * S
   AttentionPlan attention;
+};
+
+// Where a pass's dropout comes from.
+struct PassSeed {
+  PassSeed(uint64_t value_in = 0, const uint64_t* on_device_in = nullptr) : value(value_in), on_device(on_device_in) {}
+
+  uint64_t value;
+  // Of a pass that is being recorded for a CUDA device: where each repetition finds its own seed, which is then used
+  // instead. Whoever records and repeats it calls SeedAttentionDropout.
+  const uint64_t* on_device;
 };
 
 // Holds views into the Parameters, which must outlive it. Not thread-safe.
@@ -40,7 +49,7 @@ class Encoder {
     Normed after_output;
   };
   struct Tape {
-    uint64_t dropout_seed = 0;
+    PassSeed dropout_seed;
     Normed first;
     std::vector<LayerTape> layers;
   };

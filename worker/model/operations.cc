@@ -1,6 +1,7 @@
 #include "worker/model/operations.h"
 
 #include <ATen/Context.h>
+#include <ATen/ops/addmm.h>
 #include <ATen/ops/mm.h>
 
 #include <utility>
@@ -20,20 +21,22 @@ bool InFp32(const at::Tensor& x) {
 }
 
 // Where cuBLASLt multiplies; else null.
-const cuda::Launcher* ProductLauncher(const at::Tensor& x) {
-  return cuda::ProductServes(x) ? cuda::LauncherFor(x) : nullptr;
+const cuda::Launcher* ProductLauncher(const at::Tensor& x, const Weight& weight) {
+  return cuda::ProductServes(x) && cuda::ProductServes(weight.value) ? cuda::LauncherFor(x) : nullptr;
 }
 
 }  // namespace
 
 at::Tensor MatMul(const at::Tensor& x, const Weight& weight) {
-  if (const auto* launcher = ProductLauncher(x)) return cuda::MatMul(*launcher, x, weight.value, nullptr);
+  if (const auto* launcher = ProductLauncher(x, weight)) return cuda::MatMul(*launcher, x, weight.value, nullptr);
   if (InFp32(x)) return cpu::MatMulInFp32(x, weight);
   return at::mm(x, weight.value.t());
 }
 
 at::Tensor MatMulBackward(const at::Tensor& d_output, const at::Tensor& x, const Weight& weight) {
-  if (const auto* launcher = ProductLauncher(x)) return cuda::MatMulBackward(*launcher, d_output, x, weight);
+  if (const auto* launcher = ProductLauncher(x, weight); launcher != nullptr && cuda::ProductServes(d_output)) {
+    return cuda::MatMulBackward(*launcher, d_output, x, weight);
+  }
   if (InFp32(x)) return cpu::MatMulBackwardInFp32(d_output, x, weight);
   at::Tensor grad = weight.grad;
   if (x.scalar_type() == at::kFloat) {
@@ -47,8 +50,9 @@ at::Tensor MatMulBackward(const at::Tensor& d_output, const at::Tensor& x, const
 }
 
 at::Tensor QueryKeyValue(const at::Tensor& x, const Affine& affine, const AttentionPlan& plan) {
-  const auto* launcher = ProductLauncher(x);
-  if (launcher == nullptr || cuda::FlashAttentionFor(x, plan) == nullptr) return MatMul(x, affine.weight);
+  const auto* launcher = ProductLauncher(x, affine.weight);
+  if (cuda::FlashAttentionFor(x, plan) == nullptr) return MatMul(x, affine.weight);
+  if (launcher == nullptr) return at::addmm(affine.bias.value, x, affine.weight.value.t());
   return cuda::MatMul(*launcher, x, affine.weight.value, &affine.bias.value);
 }
 
@@ -111,7 +115,9 @@ AttentionPlan MakeAttentionPlan(const at::Tensor& segments, int64_t heads, int64
 }
 
 void SeedAttentionDropout(at::Device device, uint64_t seed) {
-  if (device.is_cuda()) at::globalContext().defaultGenerator(device).set_current_seed(seed);
+  if (!device.is_cuda()) return;
+  at::Generator generator = at::globalContext().defaultGenerator(device);
+  generator.set_current_seed(seed);
 }
 
 Attended Attention(const at::Tensor& query_key_value, const Weight& bias, const AttentionPlan& plan,
@@ -142,22 +148,17 @@ CrossEntropyResult CrossEntropy(at::Tensor logits, const Weight& bias, const at:
                          : generic::CrossEntropy(std::move(logits), bias, labels, with_gradient);
 }
 
-at::Tensor Embed(const at::Tensor& input_ids, const at::Tensor& position_ids, const Embeddings& embeddings,
-                 at::ScalarType dtype) {
-  if (const auto* launcher = cuda::LauncherFor(input_ids)) {
-    return cuda::Embed(*launcher, input_ids, position_ids, embeddings, dtype);
-  }
-  return input_ids.is_cpu() ? cpu::Embed(input_ids, position_ids, embeddings, dtype)
-                            : generic::Embed(input_ids, position_ids, embeddings, dtype);
+at::Tensor Embed(const EmbeddingIds& ids, const Embeddings& embeddings, at::ScalarType dtype) {
+  if (const auto* launcher = cuda::LauncherFor(ids.words)) return cuda::Embed(*launcher, ids, embeddings, dtype);
+  return ids.words.is_cpu() ? cpu::Embed(ids, embeddings, dtype) : generic::Embed(ids, embeddings, dtype);
 }
 
-void EmbedBackward(const at::Tensor& d_embedded, const at::Tensor& input_ids, const at::Tensor& position_ids,
-                   const Embeddings& embeddings) {
+void EmbedBackward(const at::Tensor& d_embedded, const EmbeddingIds& ids, const Embeddings& embeddings) {
   if (const auto* launcher = cuda::LauncherFor(d_embedded)) {
-    return cuda::EmbedBackward(*launcher, d_embedded, input_ids, position_ids, embeddings);
+    return cuda::EmbedBackward(*launcher, d_embedded, ids, embeddings);
   }
-  d_embedded.is_cpu() ? cpu::EmbedBackward(d_embedded, input_ids, position_ids, embeddings)
-                      : generic::EmbedBackward(d_embedded, input_ids, position_ids, embeddings);
+  d_embedded.is_cpu() ? cpu::EmbedBackward(d_embedded, ids, embeddings)
+                      : generic::EmbedBackward(d_embedded, ids, embeddings);
 }
 
 }  // namespace bert::model

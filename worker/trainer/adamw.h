@@ -29,8 +29,8 @@ struct AdamWStep {
 
 // Owns the moments, on the parameters' device. Not thread-safe.
 //
-// On the CPU and on CUDA devices one pass reads and writes everything, the bf16 copy included; elsewhere it is written in
-// tensor operations. The result does not depend on the number of threads.
+// On the CPU and on CUDA devices one pass reads and writes everything, the bf16 copy included; elsewhere it is written
+// in tensor operations. The result does not depend on the number of threads.
 class AdamW {
  public:
   // `parameters` must outlive it.
@@ -61,7 +61,7 @@ class AdamW {
   model::Parameters* const parameters_;
   const AdamWOptions options_;
   std::vector<Range> ranges_;  // Ascending, without gaps; neighbours differ in decay.
-  at::Tensor range_ends_;       // On the device: as cuda::AdamWArgs wants them.
+  at::Tensor range_ends_;      // On the device: as cuda::AdamWArgs wants them.
   at::Tensor exp_avg_;
   at::Tensor exp_avg_sq_;
 };

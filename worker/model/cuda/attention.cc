@@ -18,9 +18,7 @@ constexpr int64_t kHeadSizeMax = 256;
 
 const FlashAttention* host_functions = nullptr;
 
-std::optional<double> Scale(const AttentionPlan& plan) {
-  return 1.0 / std::sqrt(static_cast<double>(plan.head_size));
-}
+std::optional<double> Scale(const AttentionPlan& plan) { return 1.0 / std::sqrt(static_cast<double>(plan.head_size)); }
 
 Attended Forward(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const AttentionPlan& plan,
                  double dropout) {
@@ -72,9 +70,8 @@ at::Tensor AttentionBackward(const Launcher& launcher, const FlashAttention& fla
                              const at::Tensor& query_key_value, const Weight& bias, const Attended& attended,
                              const AttentionPlan& plan, const Dropout& dropout) {
   const std::vector<at::Tensor> parts = Split(query_key_value, plan);
-  std::vector<at::Tensor> gradients =
-      flash.backward(d_output.reshape({-1, plan.heads, plan.head_size}), parts[0], parts[1], parts[2], attended, plan,
-                     dropout.probability);
+  std::vector<at::Tensor> gradients = flash.backward(d_output.reshape({-1, plan.heads, plan.head_size}), parts[0],
+                                                     parts[1], parts[2], attended, plan, dropout.probability);
   for (at::Tensor& gradient : gradients) gradient = gradient.reshape({-1, plan.heads * plan.head_size});
   return JoinColumns(launcher, gradients, bias.grad);
 }

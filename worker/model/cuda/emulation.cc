@@ -1,5 +1,8 @@
 #include "worker/model/cuda/emulation.h"
 
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/zeros.h>
 #include <ucontext.h>
 
 #include <algorithm>
@@ -9,7 +12,9 @@
 #include <vector>
 
 #include "common/check.h"
+#include "worker/model/cuda/attention.h"
 #include "worker/model/cuda/launches.h"
+#include "worker/model/generic_operations.h"
 
 namespace bert::model::cuda {
 namespace {
@@ -155,8 +160,9 @@ struct HostRunner {
     for (int64_t column = 0; column < p.n; ++column) {
       for (int64_t row = 0; row < p.m; ++row) {
         float sum = p.bias == nullptr ? 0.0f : FloatOf(p.bias[row]);
-        if (p.beta != 0) sum += p.beta * (p.d_fp32 != nullptr ? p.d_fp32[row + column * p.ldd]
-                                                              : FloatOf(p.d_bf16[row + column * p.ldd]));
+        if (p.beta != 0)
+          sum +=
+              p.beta * (p.d_fp32 != nullptr ? p.d_fp32[row + column * p.ldd] : FloatOf(p.d_bf16[row + column * p.ldd]));
         for (int64_t i = 0; i < p.k; ++i) {
           const Bf16 a = p.transpose_a ? p.a[i + row * p.lda] : p.a[row + i * p.lda];
           const Bf16 b = p.transpose_b ? p.b[column + i * p.ldb] : p.b[i + column * p.ldb];
@@ -179,14 +185,63 @@ struct HostRunner {
 
 constexpr Launcher kHostLauncher = MakeLauncher<HostRunner>();
 
+// Flash attention by plain operations, with the segments that it is told by their starts. Without dropout.
+class PlainAttention {
+ public:
+  PlainAttention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const AttentionPlan& plan,
+                 double dropout)
+      : query_key_value_(at::stack({query, key, value}, 1).view({query.size(0), -1})),
+        no_bias_{at::zeros({query_key_value_.size(1)}, query.options()), at::zeros({query_key_value_.size(1)})},
+        plan_{.rows = 1,
+              .seq = query.size(0),
+              .heads = plan.heads,
+              .head_size = plan.head_size,
+              .segments = at::zeros({1, query.size(0)}, at::kInt),
+              .spans = {}} {
+    BERT_CHECK(dropout == 0) << "attention is emulated without dropout only";
+    const int32_t* starts = plan.starts.const_data_ptr<int32_t>();
+    BERT_CHECK(starts[0] == 0 && starts[plan.starts.numel() - 1] == plan_.seq) << "starts that leave tokens out";
+    for (int64_t i = 0; i + 1 < plan.starts.numel(); ++i) {
+      BERT_CHECK(starts[i] <= starts[i + 1] && starts[i + 1] - starts[i] <= plan.seq) << "a segment longer than a row";
+      plan_.segments[0].slice(0, starts[i], starts[i + 1]).fill_(i);
+    }
+  }
+
+  Attended Forward() const { return generic::Attention(query_key_value_, no_bias_, plan_, Dropout()); }
+  std::vector<at::Tensor> Backward(const at::Tensor& d_output, const Attended& attended) const {
+    const at::Tensor d = generic::AttentionBackward(d_output.reshape({plan_.seq, -1}), query_key_value_, no_bias_,
+                                                    attended, plan_, Dropout());
+    std::vector<at::Tensor> parts = d.view({plan_.seq, 3, plan_.heads, plan_.head_size}).unbind(1);
+    for (at::Tensor& part : parts) part = part.contiguous();
+    return parts;
+  }
+
+ private:
+  at::Tensor query_key_value_;
+  Weight no_bias_;
+  AttentionPlan plan_;
+};
+
+constexpr FlashAttention kHostFlashAttention = {
+    .forward = [](const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const AttentionPlan& plan,
+                  double dropout) { return PlainAttention(query, key, value, plan, dropout).Forward(); },
+    .backward =
+        [](const at::Tensor& d_output, const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+           const Attended& attended, const AttentionPlan& plan,
+           double dropout) { return PlainAttention(query, key, value, plan, dropout).Backward(d_output, attended); }};
+
 }  // namespace
 
 Emulation::Emulation(Order order) {
   BERT_CHECK(HostLauncher() == nullptr) << "two emulations at once";
   order_of_all = order;
   SetHostLauncher(&kHostLauncher);
+  SetHostFlashAttention(&kHostFlashAttention);
 }
 
-Emulation::~Emulation() { SetHostLauncher(nullptr); }
+Emulation::~Emulation() {
+  SetHostLauncher(nullptr);
+  SetHostFlashAttention(nullptr);
+}
 
 }  // namespace bert::model::cuda

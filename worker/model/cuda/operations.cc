@@ -255,14 +255,15 @@ CrossEntropyResult CrossEntropy(const Launcher& launcher, at::Tensor logits, con
   return result;
 }
 
-at::Tensor Embed(const Launcher& launcher, const at::Tensor& input_ids, const at::Tensor& position_ids,
-                 const Embeddings& embeddings, at::ScalarType dtype) {
+at::Tensor Embed(const Launcher& launcher, const EmbeddingIds& ids, const Embeddings& embeddings,
+                 at::ScalarType dtype) {
   const at::Tensor& word = embeddings.word.value;
   const at::Tensor& position = embeddings.position.value;
   const at::Tensor& token_type = embeddings.token_type.value;
-  if (!Fit({&word, &position, &token_type})) return generic::Embed(input_ids, position_ids, embeddings, dtype);
-  const at::Tensor words = input_ids.contiguous();
-  const at::Tensor positions = position_ids.contiguous();
+  if (!Fit({&word, &position, &token_type})) return generic::Embed(ids, embeddings, dtype);
+  const at::Tensor words = ids.words.contiguous();
+  const at::Tensor positions = ids.positions.contiguous();
+  const at::Tensor token_types = ids.token_types.defined() ? ids.token_types.contiguous() : at::Tensor();
   at::Tensor output = at::empty({words.numel(), word.size(1)}, word.options().dtype(dtype));
   WithType(output, [&](auto type) {
     using T = decltype(type);
@@ -271,21 +272,26 @@ at::Tensor Embed(const Launcher& launcher, const at::Tensor& input_ids, const at
          .columns = static_cast<int>(word.size(1)),
          .tables = 3,
          .table = {Data<float>(word), Data<float>(position), Data<float>(token_type)},
-         .ids = {words.template const_data_ptr<int64_t>(), positions.template const_data_ptr<int64_t>(), nullptr},
+         .ids = {words.template const_data_ptr<int64_t>(), positions.template const_data_ptr<int64_t>(),
+                 token_types.defined() ? token_types.template const_data_ptr<int64_t>() : nullptr},
          .output = Data<T>(output)},
         {.blocks = Parts(words.numel(), kNormThreads / kWarp), .threads = kNormThreads, .shared_bytes = 0});
   });
   return output;
 }
 
-void EmbedBackward(const Launcher& launcher, const at::Tensor& d_embedded, const at::Tensor& input_ids,
-                   const at::Tensor& position_ids, const Embeddings& embeddings) {
-  if (!Fit({&d_embedded, &embeddings.word.grad, &embeddings.position.grad})) {
-    return generic::EmbedBackward(d_embedded, input_ids, position_ids, embeddings);
+void EmbedBackward(const Launcher& launcher, const at::Tensor& d_embedded, const EmbeddingIds& ids,
+                   const Embeddings& embeddings) {
+  if (!Fit({&d_embedded, &embeddings.word.grad, &embeddings.position.grad, &embeddings.token_type.grad})) {
+    return generic::EmbedBackward(d_embedded, ids, embeddings);
   }
-  ScatterAdd(launcher, d_embedded, input_ids, embeddings.word);
-  ScatterAdd(launcher, d_embedded, position_ids, embeddings.position);
-  AddColumnSums(launcher, d_embedded, embeddings.token_type.grad[0]);
+  ScatterAdd(launcher, d_embedded, ids.words, embeddings.word);
+  ScatterAdd(launcher, d_embedded, ids.positions, embeddings.position);
+  if (ids.token_types.defined()) {
+    ScatterAdd(launcher, d_embedded, ids.token_types, embeddings.token_type);
+  } else {
+    AddColumnSums(launcher, d_embedded, embeddings.token_type.grad[0]);
+  }
 }
 
 void AddColumnSums(const Launcher& launcher, const at::Tensor& x, const at::Tensor& grad) {

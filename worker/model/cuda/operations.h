@@ -27,10 +27,9 @@ NormedGrad AddDropoutNormBackward(const Launcher& launcher, const NormedInflow& 
 // Rows of `logits` may be padded: its stride is what counts.
 CrossEntropyResult CrossEntropy(const Launcher& launcher, at::Tensor logits, const Weight& bias,
                                 const at::Tensor& labels, bool with_gradient);
-at::Tensor Embed(const Launcher& launcher, const at::Tensor& input_ids, const at::Tensor& position_ids,
-                 const Embeddings& embeddings, at::ScalarType dtype);
-void EmbedBackward(const Launcher& launcher, const at::Tensor& d_embedded, const at::Tensor& input_ids,
-                   const at::Tensor& position_ids, const Embeddings& embeddings);
+at::Tensor Embed(const Launcher& launcher, const EmbeddingIds& ids, const Embeddings& embeddings, at::ScalarType dtype);
+void EmbedBackward(const Launcher& launcher, const at::Tensor& d_embedded, const EmbeddingIds& ids,
+                   const Embeddings& embeddings);
 
 // grad (fp32 [columns]) += the sums of the columns of x [rows, columns], whose rows may be padded.
 void AddColumnSums(const Launcher& launcher, const at::Tensor& x, const at::Tensor& grad);

@@ -258,16 +258,19 @@ TEST_P(CudaOperationsTest, Embed) {
                       .position = Fresh(embeddings.position),
                       .token_type = Fresh(embeddings.token_type)};
   };
-  const auto kernels = ByKernels([&](const cuda::Launcher& launcher) {
+  for (const at::Tensor& token_types : {at::Tensor(), DrawIds(2, kTokens)}) {
+    const EmbeddingIds all = {.words = ids, .positions = positions, .token_types = token_types};
+    const auto kernels = ByKernels([&](const cuda::Launcher& launcher) {
+      const Embeddings own = fresh();
+      const at::Tensor output = cuda::Embed(launcher, all, own, GetParam().dtype);
+      cuda::EmbedBackward(launcher, d, all, own);
+      return std::vector{output, own.word.grad, own.position.grad, own.token_type.grad};
+    });
     const Embeddings own = fresh();
-    const at::Tensor output = cuda::Embed(launcher, ids, positions, own, GetParam().dtype);
-    cuda::EmbedBackward(launcher, d, ids, positions, own);
-    return std::vector{output, own.word.grad, own.position.grad, own.token_type.grad};
-  });
-  const Embeddings own = fresh();
-  const at::Tensor output = generic::Embed(ids, positions, own, GetParam().dtype);
-  generic::EmbedBackward(d, ids, positions, own);
-  ExpectAllClose(kernels, {output, own.word.grad, own.position.grad, own.token_type.grad});
+    const at::Tensor output = generic::Embed(all, own, GetParam().dtype);
+    generic::EmbedBackward(d, all, own);
+    ExpectAllClose(kernels, {output, own.word.grad, own.position.grad, own.token_type.grad});
+  }
 }
 
 TEST_P(CudaOperationsTest, GradientsAreAddedTo) {
@@ -279,9 +282,9 @@ TEST_P(CudaOperationsTest, GradientsAreAddedTo) {
     const Embeddings twice = {.word = Fresh(embeddings.word),
                               .position = Fresh(embeddings.position),
                               .token_type = Fresh(embeddings.token_type)};
-    cuda::EmbedBackward(launcher, d, ids, ids, twice);
+    cuda::EmbedBackward(launcher, d, {.words = ids, .positions = ids, .token_types = {}}, twice);
     const at::Tensor once = at::cat({twice.word.grad, twice.token_type.grad});
-    cuda::EmbedBackward(launcher, d, ids, ids, twice);
+    cuda::EmbedBackward(launcher, d, {.words = ids, .positions = ids, .token_types = {}}, twice);
     ExpectAllClose({at::cat({twice.word.grad, twice.token_type.grad})}, {once * 2});
     return std::vector{once};
   });

@@ -17,6 +17,7 @@ namespace {
 
 // What NVIDIA recommends for Hopper.
 constexpr size_t kWorkspaceBytes = 32 << 20;
+constexpr uint32_t kAlignment = 16;
 
 template <auto destroy>
 struct Destroyer {
@@ -55,12 +56,6 @@ MatrixLayout MakeLayout(cudaDataType type, int64_t rows, int64_t columns, int64_
   return MatrixLayout(raw);
 }
 
-// By how many bytes, up to 16, both the matrix and its columns are aligned.
-uint32_t Alignment(const void* data, int64_t leading_dimension_bytes) {
-  const uint64_t bits = reinterpret_cast<uintptr_t>(data) | static_cast<uint64_t>(leading_dimension_bytes) | 16;
-  return static_cast<uint32_t>(bits & (~bits + 1));
-}
-
 struct Layouts {
   MatrixLayout a;
   MatrixLayout b;
@@ -68,22 +63,17 @@ struct Layouts {
 };
 
 // The heuristics take longer than a product, and what they say depends on the shape alone. A trainer has a few dozen.
-using ShapeKey = std::tuple<int64_t, int64_t, int64_t, bool, bool, bool, bool, bool, int64_t, int64_t, int64_t,
-                            uint32_t, uint32_t, uint32_t>;
+using ShapeKey = std::tuple<int64_t, int64_t, int64_t, bool, bool, bool, bool, bool, int64_t, int64_t, int64_t>;
 
-ShapeKey KeyOf(const Product& p, uint32_t align_a, uint32_t align_b, uint32_t align_d) {
-  return {p.m,     p.n,     p.k,     p.transpose_a, p.transpose_b, p.d_fp32 != nullptr, p.bias != nullptr, p.beta != 0,
-          p.lda,   p.ldb,   p.ldd,   align_a,       align_b,       align_d};
+ShapeKey KeyOf(const Product& p) {
+  return {p.m,         p.n,   p.k,   p.transpose_a, p.transpose_b, p.d_fp32 != nullptr, p.bias != nullptr,
+          p.beta != 0, p.lda, p.ldb, p.ldd};
 }
 
 cublasLtMatmulAlgo_t AlgorithmFor(cublasLtHandle_t handle, const Product& p, const Operation& operation,
                                   const Layouts& layouts) {
   thread_local std::map<ShapeKey, cublasLtMatmulAlgo_t> algorithms;
-  const void* d = p.d_fp32 != nullptr ? static_cast<const void*>(p.d_fp32) : p.d_bf16;
-  const uint32_t align_a = Alignment(p.a, p.lda * 2);
-  const uint32_t align_b = Alignment(p.b, p.ldb * 2);
-  const uint32_t align_d = Alignment(d, p.ldd * (p.d_fp32 != nullptr ? 4 : 2));
-  const ShapeKey key = KeyOf(p, align_a, align_b, align_d);
+  const ShapeKey key = KeyOf(p);
   if (const auto found = algorithms.find(key); found != algorithms.end()) return found->second;
 
   cublasLtMatmulPreference_t raw = nullptr;
@@ -93,10 +83,10 @@ cublasLtMatmulAlgo_t AlgorithmFor(cublasLtHandle_t handle, const Product& p, con
     TORCH_CUDABLAS_CHECK(cublasLtMatmulPreferenceSetAttribute(raw, attribute, &value, sizeof(value)));
   };
   prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, kWorkspaceBytes);
-  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, align_a);
-  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, align_b);
-  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, align_d);
-  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, align_d);
+  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, kAlignment);
+  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, kAlignment);
+  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, kAlignment);
+  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, kAlignment);
   cublasLtMatmulHeuristicResult_t result = {};
   int found = 0;
   TORCH_CUDABLAS_CHECK(cublasLtMatmulAlgoGetHeuristic(handle, operation.get(), layouts.a.get(), layouts.b.get(),
@@ -111,10 +101,9 @@ void RunProduct(const Product& p) {
   BERT_CHECK((p.d_bf16 == nullptr) != (p.d_fp32 == nullptr)) << "a product with one result";
   if (p.m == 0 || p.n == 0 || (p.k == 0 && p.beta == 1)) return;
   const Operation operation = MakeOperation(p);
-  const Layouts layouts = {
-      .a = MakeLayout(CUDA_R_16BF, p.transpose_a ? p.k : p.m, p.transpose_a ? p.m : p.k, p.lda),
-      .b = MakeLayout(CUDA_R_16BF, p.transpose_b ? p.n : p.k, p.transpose_b ? p.k : p.n, p.ldb),
-      .d = MakeLayout(p.d_fp32 != nullptr ? CUDA_R_32F : CUDA_R_16BF, p.m, p.n, p.ldd)};
+  const Layouts layouts = {.a = MakeLayout(CUDA_R_16BF, p.transpose_a ? p.k : p.m, p.transpose_a ? p.m : p.k, p.lda),
+                           .b = MakeLayout(CUDA_R_16BF, p.transpose_b ? p.n : p.k, p.transpose_b ? p.k : p.n, p.ldb),
+                           .d = MakeLayout(p.d_fp32 != nullptr ? CUDA_R_32F : CUDA_R_16BF, p.m, p.n, p.ldd)};
   const cublasLtHandle_t handle = at::cuda::getCurrentCUDABlasLtHandle();
   const cublasLtMatmulAlgo_t algorithm = AlgorithmFor(handle, p, operation, layouts);
   // Given back when the call returns: the allocator hands it out again only behind this product on the stream.

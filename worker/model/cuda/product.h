@@ -9,7 +9,7 @@
 namespace bert::model::cuda {
 
 // D [m, n] = op(A) [m, k] op(B) [k, n] + beta D + bias, in cuBLAS's order: column-major, element (row, column) of a
-// matrix at row + column * its leading dimension. Sums in fp32.
+// matrix at row + column * its leading dimension. Sums in fp32. All columns of all matrices are aligned to 16 bytes.
 struct Product {
   int64_t m = 0;
   int64_t n = 0;

@@ -20,7 +20,9 @@ at::Tensor EmptyRows(int64_t rows, int64_t columns, const at::Tensor& like) {
 }  // namespace
 
 bool ProductServes(const at::Tensor& x) {
-  return x.scalar_type() == at::kBFloat16 && x.dim() == 2 && x.stride(1) == 1 && x.stride(0) >= x.size(1);
+  const auto address = reinterpret_cast<uintptr_t>(x.data_ptr());
+  return x.scalar_type() == at::kBFloat16 && x.dim() == 2 && x.stride(1) == 1 && x.stride(0) >= x.size(1) &&
+         x.stride(0) % kRowAlignment == 0 && address % (kRowAlignment * sizeof(Bf16)) == 0;
 }
 
 at::Tensor MatMul(const Launcher& launcher, const at::Tensor& x, const at::Tensor& weight, const at::Tensor* bias) {

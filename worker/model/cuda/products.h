@@ -9,7 +9,7 @@
 
 namespace bert::model::cuda {
 
-// Whether the functions below take it: bf16, the last dimension without gaps.
+// Whether the functions below take it as an operand: a bf16 matrix whose rows are without gaps and aligned to 16 bytes.
 bool ProductServes(const at::Tensor& x);
 
 // x [N, in] -> x weight^T (+ bias, unless null) [N, out], added before rounding. Rows of the result are padded to a
