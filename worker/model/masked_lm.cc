@@ -95,6 +95,16 @@ absl::Status ValidateBatch(const MaskedBatch& batch, const ModelConfig& config) 
   return CheckSegments(batch.segments, batch.masked_positions);
 }
 
+MaskedBatch ToDevice(MaskedBatch batch, at::Device device) {
+  if (device.is_cpu()) return batch;
+  if (batch.segments_max == 0) batch.segments_max = CountSegments(batch.segments);
+  for (at::Tensor* tensor : {&batch.input_ids, &batch.position_ids, &batch.segments, &batch.masked_positions,
+                             &batch.labels, &batch.token_type_ids, &batch.next_sentence_labels}) {
+    if (tensor->defined()) *tensor = tensor->to(device);
+  }
+  return batch;
+}
+
 absl::StatusOr<std::unique_ptr<MaskedLm>> MaskedLm::Create(const ModelConfig& config, Precision precision,
                                                            at::Device device) {
   RETURN_IF_ERROR(Validate(config));

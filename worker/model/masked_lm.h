@@ -31,7 +31,7 @@ struct MaskedBatch {
   // Of sentence pairs, else undefined. A pair is one segment and begins with its row's [CLS].
   at::Tensor token_type_ids = {};  // int64 [R, S]; 0 up to the first [SEP] and on padding, 1 behind. Undefined: all 0.
   at::Tensor next_sentence_labels = {};  // int64 [R]; 0 where the second part follows the first, 1 where not.
-  // At least the number of segments, padding of each row counting as one; 0: unknown. The fewer, the faster on CUDA.
+  // At least the number of segments, padding of each row counting as one; 0: unknown, which CUDA devices have to count.
   int64_t segments_max = 0;
   int64_t masked_tokens = -1;  // Labels that count; -1: all.
 };
@@ -39,6 +39,9 @@ struct MaskedBatch {
 // INVALID_ARGUMENT where a shape, a dtype, an id or a position does not fit the model. Reads every id: for input from
 // outside the process.
 absl::Status ValidateBatch(const MaskedBatch& batch, const ModelConfig& config);
+
+// The same on `device`, from the CPU.
+MaskedBatch ToDevice(MaskedBatch batch, at::Device device);
 
 struct LossSums {
   at::Tensor nll;  // fp32 scalar: sum over masked tokens of the negative log-likelihood, in nats.

@@ -91,6 +91,14 @@ NormedGrad AddDropoutNormBackward(const NormedInflow& inflow, const Normed& norm
                              : generic::AddDropoutNormBackward(inflow, normed, site);
 }
 
+int64_t CountSegments(const at::Tensor& segments) {
+  const int32_t* segment = segments.const_data_ptr<int32_t>();
+  const int64_t seq = segments.size(1);
+  int64_t count = 0;
+  for (int64_t i = 0; i < segments.numel(); ++i) count += i % seq == 0 || segment[i] != segment[i - 1] ? 1 : 0;
+  return count;
+}
+
 AttentionPlan MakeAttentionPlan(const at::Tensor& segments, int64_t heads, int64_t head_size, int64_t segments_max) {
   AttentionPlan plan{.rows = segments.size(0),
                      .seq = segments.size(1),
@@ -100,7 +108,7 @@ AttentionPlan MakeAttentionPlan(const at::Tensor& segments, int64_t heads, int64
                      .spans = {},
                      .starts = {}};
   if (const auto* launcher = cuda::LauncherFor(segments)) {
-    const int64_t capacity = segments_max > 0 ? segments_max : segments.numel();
+    const int64_t capacity = segments_max > 0 ? segments_max : CountSegments(plan.segments.cpu());
     plan.starts = cuda::SegmentStarts(*launcher, plan.segments, capacity);
   }
   if (!segments.is_cpu()) return plan;

@@ -93,7 +93,10 @@ struct AttentionPlan {
   std::vector<Span> spans;  // On CPU only: all segments in order; padding is in none.
   at::Tensor starts = {};   // On CUDA devices only: of cuda::SegmentStarts.
 };
-// segments as in MaskedBatch, as is segments_max.
+// Of int32 [rows, seq], contiguous and on the CPU: padding of a row counts as one.
+int64_t CountSegments(const at::Tensor& segments);
+// segments as in MaskedBatch, as is segments_max. Where that is unknown on a CUDA device, it waits for the device to
+// count them.
 AttentionPlan MakeAttentionPlan(const at::Tensor& segments, int64_t heads, int64_t head_size, int64_t segments_max = 0);
 
 // To be called before a pass with dropout on that device: seeds what draws the dropout of CUDA's flash attention.

@@ -16,14 +16,6 @@ constexpr int64_t kMaskedStepsPerBatch = 64;
 
 int64_t RoundUp(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
 
-int64_t CountSegments(const at::Tensor& segments) {
-  const int32_t* segment = segments.const_data_ptr<int32_t>();
-  const int64_t seq = segments.size(1);
-  int64_t count = 0;
-  for (int64_t i = 0; i < segments.numel(); ++i) count += i % seq == 0 || segment[i] != segment[i - 1] ? 1 : 0;
-  return count;
-}
-
 }  // namespace
 
 StaticShape ShapeFor(const MaskedBatch& batch) {

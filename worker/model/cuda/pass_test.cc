@@ -31,14 +31,6 @@ ModelConfig Config(NormPlacement norm, double dropout) {
   return config;
 }
 
-MaskedBatch To(at::Device device, MaskedBatch batch) {
-  for (at::Tensor* tensor :
-       {&batch.input_ids, &batch.position_ids, &batch.segments, &batch.masked_positions, &batch.labels}) {
-    *tensor = tensor->to(device);
-  }
-  return batch;
-}
-
 std::unique_ptr<MaskedLm> ModelOn(at::Device device, const ModelConfig& config, Precision precision) {
   const std::unique_ptr<MaskedLm> on_cpu = TinyModel(config, precision);
   std::unique_ptr<MaskedLm> model = *MaskedLm::Create(config, precision, device);
@@ -54,7 +46,7 @@ struct Pass {
 
 Pass Run(at::Device device, const ModelConfig& config, Precision precision) {
   const std::unique_ptr<MaskedLm> model = ModelOn(device, config, precision);
-  const LossSums sums = model->ForwardBackward(To(device, Batch(config)), 11);
+  const LossSums sums = model->ForwardBackward(ToDevice(Batch(config), device), 11);
   return {.nll = sums.nll.item<double>(), .grad = model->parameters().grad().cpu().clone()};
 }
 
@@ -156,7 +148,7 @@ TEST_P(CudaPassTest, MicroStepsAddUp) {
   for (uint64_t i = 0; i < 5; ++i) {
     const MaskedBatch batch = Batch(config, i);
     micro_step->Run(batch, 100 + i, 0);
-    expected_nll += expected_model->ForwardBackward(To(GetParam(), batch), 100 + i).nll.item<double>();
+    expected_nll += expected_model->ForwardBackward(ToDevice(batch, GetParam()), 100 + i).nll.item<double>();
     masked_tokens += batch.labels.numel();
   }
   const MicroStepSums sums = micro_step->TakeSums();

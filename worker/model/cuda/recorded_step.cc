@@ -80,13 +80,8 @@ class RecordedStep : public MicroStep {
   };
 
   // On the caller's stream, with copies that wait.
-  void RunDirectly(MaskedBatch batch, uint64_t dropout_seed, double next_sentence_weight) {
-    batch.segments_max = ShapeFor(batch).segments;
-    for (at::Tensor* tensor : {&batch.input_ids, &batch.position_ids, &batch.segments, &batch.masked_positions,
-                               &batch.labels, &batch.token_type_ids, &batch.next_sentence_labels}) {
-      if (tensor->defined()) *tensor = tensor->to(device_);
-    }
-    const LossSums loss = model_->ForwardBackward(batch, dropout_seed, next_sentence_weight);
+  void RunDirectly(const MaskedBatch& batch, uint64_t dropout_seed, double next_sentence_weight) {
+    const LossSums loss = model_->ForwardBackward(ToDevice(batch, device_), dropout_seed, next_sentence_weight);
     nll_[0].add_(loss.nll);
     if (loss.next_sentence.rows > 0) nll_[1].add_(loss.next_sentence.nll);
     masked_tokens_ += loss.masked_tokens;
