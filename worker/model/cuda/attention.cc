@@ -51,10 +51,12 @@ std::vector<at::Tensor> Split(const at::Tensor& query_key_value, const Attention
 
 void SetHostFlashAttention(const FlashAttention* functions) { host_functions = functions; }
 
+bool FlashAttentionServes(at::ScalarType dtype, int64_t head_size) {
+  return dtype == at::kBFloat16 && head_size % kHeadSizeMultiple == 0 && head_size <= kHeadSizeMax;
+}
+
 const FlashAttention* FlashAttentionFor(const at::Tensor& x, const AttentionPlan& plan) {
-  const bool serves = x.scalar_type() == at::kBFloat16 && plan.head_size % kHeadSizeMultiple == 0 &&
-                      plan.head_size <= kHeadSizeMax && plan.starts.defined();
-  if (!serves) return nullptr;
+  if (!plan.starts.defined() || !FlashAttentionServes(x.scalar_type(), plan.head_size)) return nullptr;
   return x.is_cuda() ? &kDeviceFunctions : host_functions;
 }
 

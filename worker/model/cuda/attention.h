@@ -27,8 +27,10 @@ struct FlashAttention {
                                       double dropout);
 };
 
-// Null where it cannot serve: on the CPU, unless a test has set an emulation; in fp32; for heads whose size is no
-// multiple of 8 or above 256.
+// Not in fp32, nor for heads whose size is no multiple of 8 or above 256.
+bool FlashAttentionServes(at::ScalarType dtype, int64_t head_size);
+
+// Null where it does not serve, and on the CPU, unless a test has set an emulation.
 const FlashAttention* FlashAttentionFor(const at::Tensor& x, const AttentionPlan& plan);
 void SetHostFlashAttention(const FlashAttention* functions);
 

@@ -21,7 +21,7 @@ struct DeviceThread {
   }
   __device__ void Sync() const { __syncthreads(); }
   __device__ void* shared() const {
-    extern __shared__ double memory[];
+    extern __shared__ Vector memory[];
     return memory;
   }
 };

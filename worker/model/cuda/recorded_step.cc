@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "worker/model/cuda/arguments.h"
+#include "worker/model/cuda/attention.h"
 #include "worker/model/static_batch.h"
 
 namespace bert::model::cuda {
@@ -20,7 +21,10 @@ namespace {
 constexpr size_t kBuffers = 2;
 
 // Whether no operation falls back to plain ATen, which cannot read the seed from device memory.
-bool CanBeRecorded(const ModelConfig& config) {
+bool CanBeRecorded(const ModelConfig& config, Precision precision) {
+  const at::ScalarType dtype = precision == Precision::kBf16 ? at::kBFloat16 : at::kFloat;
+  const bool plain_attention = !FlashAttentionServes(dtype, config.hidden_size / config.num_attention_heads);
+  if (plain_attention && config.attention_dropout > 0) return false;
   return config.hidden_size % kVector == 0 && config.intermediate_size % kVector == 0 &&
          config.hidden_size <= kNormColumnsMax && !config.next_sentence;
 }
@@ -30,7 +34,7 @@ class RecordedStep : public MicroStep {
   RecordedStep(MaskedLm* model, const MicroStepOptions& options)
       : model_(model),
         device_(model->parameters().master().device()),
-        graphs_(options.graphs && CanBeRecorded(model->config())),
+        graphs_(options.graphs && CanBeRecorded(model->config(), model->parameters().precision())),
         compute_stream_(c10::cuda::getStreamFromPool(/*isHighPriority=*/false, device_.index())),
         copy_stream_(c10::cuda::getStreamFromPool(/*isHighPriority=*/false, device_.index())),
         pool_(at::cuda::graph_pool_handle()),
