@@ -11,8 +11,6 @@
 #include <string>
 #include <vector>
 
-#include "common/files.h"
-
 namespace bert::model {
 namespace {
 
