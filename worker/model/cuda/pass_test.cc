@@ -44,7 +44,7 @@ struct Pass {
   at::Tensor grad;  // On the CPU.
 };
 
-Pass Run(at::Device device, const ModelConfig& config, Precision precision) {
+Pass PassOn(at::Device device, const ModelConfig& config, Precision precision) {
   const std::unique_ptr<MaskedLm> model = ModelOn(device, config, precision);
   const LossSums sums = model->ForwardBackward(ToDevice(Batch(config), device), 11);
   return {.nll = sums.nll.item<double>(), .grad = model->parameters().grad().cpu().clone()};
@@ -81,9 +81,9 @@ TEST_P(CudaPassTest, IsTheCpusInFp32) {
     for (const double dropout : {0.0, 0.2}) {
       emulation_.reset();
       const ModelConfig config = Config(norm, dropout);
-      const Pass expected = Run(at::kCPU, config, Precision::kFp32);
+      const Pass expected = PassOn(at::kCPU, config, Precision::kFp32);
       UseKernels();
-      ExpectClose(Run(GetParam(), config, Precision::kFp32), expected, 1e-4);
+      ExpectClose(PassOn(GetParam(), config, Precision::kFp32), expected, 1e-4);
     }
   }
 }
@@ -93,10 +93,10 @@ TEST_P(CudaPassTest, IsNearTheCpusInBf16) {
   for (const NormPlacement norm : {NormPlacement::kPreLn, NormPlacement::kPostLn}) {
     emulation_.reset();
     const ModelConfig config = Config(norm, 0.2);
-    const Pass fp32 = Run(at::kCPU, config, Precision::kFp32);
-    const Pass bf16 = Run(at::kCPU, config, Precision::kBf16);
+    const Pass fp32 = PassOn(at::kCPU, config, Precision::kFp32);
+    const Pass bf16 = PassOn(at::kCPU, config, Precision::kBf16);
     UseKernels();
-    const Pass passed = Run(GetParam(), config, Precision::kBf16);
+    const Pass passed = PassOn(GetParam(), config, Precision::kBf16);
     ExpectClose(passed, bf16, 4e-2);
     ExpectClose(passed, fp32, 4e-2);
   }
@@ -107,7 +107,7 @@ TEST_P(CudaPassTest, RepeatsItsBits) {
   std::vector<Pass> passes;
   for (const cuda::Order order : {cuda::Order::kAscending, cuda::Order::kDescending, cuda::Order::kScattered}) {
     UseKernels(order);
-    passes.push_back(Run(GetParam(), config, Precision::kBf16));
+    passes.push_back(PassOn(GetParam(), config, Precision::kBf16));
     EXPECT_TRUE(at::equal(passes.back().grad, passes[0].grad));
     EXPECT_EQ(passes.back().nll, passes[0].nll);
   }
@@ -128,7 +128,7 @@ TEST_P(CudaPassTest, AStaticBatchIsTheSame) {
     taken.CopyFrom(filled);
 
     UseKernels();
-    const Pass expected = Run(GetParam(), config, precision);
+    const Pass expected = PassOn(GetParam(), config, precision);
     const std::unique_ptr<MaskedLm> model = ModelOn(GetParam(), config, precision);
     const LossSums sums = model->ForwardBackward(taken.batch(), {7, taken.seed()});
     ExpectClose({.nll = sums.nll.item<double>(), .grad = model->parameters().grad().cpu()}, expected, 1e-5);
