@@ -133,7 +133,7 @@ class RecordedStep : public MicroStep {
     c10::cuda::CUDACachingAllocator::emptyCache();
     auto graph = std::make_unique<at::cuda::CUDAGraph>();
     graph->capture_begin(pool_, cudaStreamCaptureModeThreadLocal);
-    const PassSeed seed = {.value = dropout_seed, .on_device = recording.input.seed()};
+    const PassSeed seed(dropout_seed, recording.input.seed());
     nll_[0].add_(model_->ForwardBackward(recording.input.batch(), seed).nll);
     graph->capture_end();
     recording.graph = std::move(graph);
