@@ -144,7 +144,7 @@ class RecordedStep : public MicroStep {
   const bool graphs_;
   const c10::cuda::CUDAStream compute_stream_;
   const c10::cuda::CUDAStream copy_stream_;
-  const at::cuda::MempoolId_t pool_;
+  const c10::MempoolId_t pool_;
   at::cuda::CUDAEvent before_;
   at::cuda::CUDAEvent after_;
   at::Tensor nll_;  // fp64 [2]: of masked tokens, and of next sentences.
