@@ -4,10 +4,10 @@
     make quickstart && scripts/setup.sh --full
     .deps/venv/bin/python benchmarks/loss_beside_peer.py --dataset .quickstart/data/english [--steps 200]
 
-Ours is a job of preset tiny (4 layers of 256, pre-LN, bf16) through the whole service: coordinator, dataloader, agent, one
-rank. The peer is MegatronBertForMaskedLM with torch.optim.AdamW, bf16 autocast and the same schedule, groups, clipping,
-batches and validation rows, masks included, as `bert-data rows` prints them; its weights are drawn by transformers, so
-the curves agree but for noise. --seeds runs each that often, which shows how large the noise is.
+Ours is a job of preset tiny (4 layers of 256, pre-LN, bf16) through the whole service: coordinator, dataloader, agent,
+one rank. The peer is MegatronBertForMaskedLM with torch.optim.AdamW, bf16 autocast and the same schedule, groups,
+clipping, batches and validation rows, masks included, as `bert-data rows` prints them; its weights are drawn by
+transformers, so the curves agree but for noise. --seeds runs each that often, which shows how large the noise is.
 
 Prints a table and, with --json, a JSON object. Seconds are of training alone: without start, validation and checkpoints.
 """
