@@ -19,6 +19,7 @@
 #include <string>
 
 #include "common/status_macros.h"
+#include "worker/model/cpu/memory.h"
 #include "worker/model/cpu/parallel.h"
 #include "worker/model/masked_lm.h"
 #include "worker/trainer/adamw.h"
@@ -105,8 +106,8 @@ absl::Status Run(const Options& options) {
   for (int step = 0; step < options.steps; ++step) {
     const std::clock_t cpu_start = std::clock();
     const auto start = std::chrono::steady_clock::now();
-    model->parameters().ZeroGrad();
-    const LossSums sums = model->ForwardBackward(batch, static_cast<uint64_t>(step));
+    const LossSums sums =
+        model->ForwardBackward(batch, static_cast<uint64_t>(step), {.weights = GradMode::kReplace});
     loss = sums.nll.item<double>() / static_cast<double>(sums.masked_tokens);
     const double masked = static_cast<double>(sums.masked_tokens);
     const double norm = trainer::GradientNorm(model->parameters().grad()) / masked;
@@ -143,6 +144,7 @@ int main(int argc, char** argv) {
   app.add_flag("--pre-ln", options.pre_ln);
   CLI11_PARSE(app, argc, argv);
   bert::model::cpu::FlushDenormals();
+  bert::model::cpu::KeepFreedMemory();
   at::set_num_threads(options.threads);
   try {
     const absl::Status status = bert::model::Run(options);

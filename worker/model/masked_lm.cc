@@ -7,11 +7,13 @@
 #include <ATen/ops/zeros_like.h>
 
 #include <exception>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/check.h"
 #include "common/status_macros.h"
+#include "worker/model/packing.h"
 
 namespace bert::model {
 namespace {
@@ -95,7 +97,18 @@ MaskedLm::MaskedLm(const ModelConfig& config, const Layout& layout, std::unique_
       encoder_(config, layout, *parameters_),
       transform_(MakeLinear(*parameters_, layout.transform)),
       transform_norm_(MakeNorm(*parameters_, layout.transform_norm)),
-      decoder_(MakeLinear(*parameters_, {layout.word_embeddings, layout.decoder_bias})) {}
+      decoder_(MakeLinear(*parameters_, {layout.word_embeddings, layout.decoder_bias})),
+      head_offset_(layout.infos.at(layout.transform.weight).offset) {
+  std::set<int64_t> products = {layout.word_embeddings, layout.transform.weight};
+  for (const LayerIndex& layer : layout.layers) {
+    // Query, key and value are one product.
+    for (int64_t part = 0; part < 3; ++part) products.insert(layer.query_key_value.weight + part);
+    products.insert({layer.attention_output.weight, layer.intermediate.weight, layer.output.weight});
+  }
+  for (int64_t i = 0; i < static_cast<int64_t>(layout.infos.size()); ++i) {
+    if (!products.contains(i)) sums_.push_back(i);
+  }
+}
 
 void MaskedLm::InitializeWeights(uint64_t seed) {
   at::AutoDispatchBelowADInplaceOrView no_autograd;
@@ -116,14 +129,11 @@ void MaskedLm::InitializeWeights(uint64_t seed) {
   parameters_->RefreshCompute();
 }
 
-EncoderInput MaskedLm::Input(const MaskedBatch& batch) const {
-  BERT_CHECK(batch.input_ids.dim() == 2 && batch.segments.sizes() == batch.input_ids.sizes() &&
-             batch.position_ids.sizes() == batch.input_ids.sizes())
-      << "a batch of unequal shapes";
-  return {.input_ids = batch.input_ids.flatten(),
-          .position_ids = batch.position_ids.flatten(),
-          .attention = MakeAttentionPlan(batch.segments, config_.num_attention_heads,
-                                         config_.hidden_size / config_.num_attention_heads)};
+void MaskedLm::ZeroSums() {
+  for (const int64_t index : sums_) {
+    const ParameterInfo& info = parameters_->infos()[static_cast<size_t>(index)];
+    parameters_->grad().narrow(0, info.offset, info.size).zero_();
+  }
 }
 
 at::Tensor MaskedLm::HeadForward(const at::Tensor& encoded, const at::Tensor& masked_positions, HeadTape* tape) const {
@@ -136,12 +146,12 @@ at::Tensor MaskedLm::HeadForward(const at::Tensor& encoded, const at::Tensor& ma
 }
 
 at::Tensor MaskedLm::HeadBackward(const at::Tensor& d_logits, const HeadTape& tape, const at::Tensor& encoded,
-                                  const at::Tensor& masked_positions) const {
+                                  const at::Tensor& masked_positions, GradMode mode) const {
   NormedInflow inflow;
-  inflow.d_output = MatMulBackward(d_logits, tape.normed.output, decoder_.weight);
+  inflow.d_output = MatMulBackward(d_logits, tape.normed.output, decoder_.weight, mode);
   at::Tensor d = AddDropoutNormBackward(inflow, tape.normed, TransformSite()).d_sum;
   d = BiasGeluBackward(std::move(d), tape.transformed, transform_.bias, config_.activation);
-  d = MatMulBackward(d, tape.rows, transform_.weight);
+  d = MatMulBackward(d, tape.rows, transform_.weight, mode);
   return at::zeros_like(encoded).index_add_(0, masked_positions, d);
 }
 
@@ -149,21 +159,31 @@ NormSite MaskedLm::TransformSite() const {
   return {.norm = &transform_norm_, .eps = config_.layer_norm_eps, .bias = nullptr, .dropout = {}};
 }
 
-LossSums MaskedLm::ForwardBackward(const MaskedBatch& batch, uint64_t dropout_seed) {
+LossSums MaskedLm::ForwardBackward(const MaskedBatch& batch, uint64_t dropout_seed, const BackwardPass& asked) {
   at::AutoDispatchBelowADInplaceOrView no_autograd;
-  const EncoderInput input = Input(batch);
+  BackwardPass pass = asked;
+  if (pass.weights == GradMode::kReplace && !parameters_->grad().is_cpu()) {
+    // One kernel for all zeros is cheaper there than one for each of the sums.
+    parameters_->ZeroGrad();
+    pass.weights = GradMode::kAdd;
+  }
+  if (pass.weights == GradMode::kReplace) ZeroSums();
+  const PackedBatch packed = Pack(batch, config_);
   Encoder::Tape tape{.dropout_seed = dropout_seed, .first = {}, .layers = {}};
   HeadTape head;
-  const at::Tensor encoded = encoder_.Forward(input, &tape);
-  CrossEntropyResult loss = CrossEntropy(HeadForward(encoded, batch.masked_positions, &head), decoder_.bias,
+  const at::Tensor encoded = encoder_.Forward(packed.input, &tape);
+  CrossEntropyResult loss = CrossEntropy(HeadForward(encoded, packed.masked_positions, &head), decoder_.bias,
                                          batch.labels, /*with_gradient=*/true);
-  encoder_.Backward(HeadBackward(loss.d_logits, head, encoded, batch.masked_positions), input, tape);
+  at::Tensor d_encoded = HeadBackward(loss.d_logits, head, encoded, packed.masked_positions, pass.weights);
+  if (pass.finished_from) pass.finished_from(head_offset_);
+  encoder_.Backward(std::move(d_encoded), packed.input, tape, pass);
   return {.nll = loss.nll, .masked_tokens = batch.labels.numel(), .correct = 0};
 }
 
 LossSums MaskedLm::Evaluate(const MaskedBatch& batch) {
   at::AutoDispatchBelowADInplaceOrView no_autograd;
-  at::Tensor logits = HeadForward(encoder_.Forward(Input(batch), nullptr), batch.masked_positions, nullptr);
+  const PackedBatch packed = Pack(batch, config_);
+  at::Tensor logits = HeadForward(encoder_.Forward(packed.input, nullptr), packed.masked_positions, nullptr);
   const int64_t correct = (logits + decoder_.bias.value).argmax(1).eq(batch.labels).sum().item<int64_t>();
   const CrossEntropyResult loss = CrossEntropy(std::move(logits), decoder_.bias, batch.labels, /*with_gradient=*/false);
   return {.nll = loss.nll, .masked_tokens = batch.labels.numel(), .correct = correct};
@@ -171,7 +191,8 @@ LossSums MaskedLm::Evaluate(const MaskedBatch& batch) {
 
 at::Tensor MaskedLm::Logits(const MaskedBatch& batch) {
   at::AutoDispatchBelowADInplaceOrView no_autograd;
-  const at::Tensor logits = HeadForward(encoder_.Forward(Input(batch), nullptr), batch.masked_positions, nullptr);
+  const PackedBatch packed = Pack(batch, config_);
+  const at::Tensor logits = HeadForward(encoder_.Forward(packed.input, nullptr), packed.masked_positions, nullptr);
   return logits.to(at::kFloat) + decoder_.bias.value;
 }
 

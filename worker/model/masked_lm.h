@@ -56,8 +56,9 @@ class MaskedLm {
   void InitializeWeights(uint64_t seed);
 
   // Forward with dropout from `dropout_seed` (so that a repeated step repeats its bits) and then backward: adds
-  // d(nll sum)/d(parameters) to parameters().grad(). Nothing is divided: the caller divides by the global token count.
-  LossSums ForwardBackward(const MaskedBatch& batch, uint64_t dropout_seed);
+  // d(nll sum)/d(parameters) to parameters().grad(), or replaces it, which spares a pass over memory for the zeros and
+  // one for the sum. Nothing is divided: the caller divides by the global token count. The default pass adds.
+  LossSums ForwardBackward(const MaskedBatch& batch, uint64_t dropout_seed, const BackwardPass& pass = {});
 
   // No dropout, no gradients; counts `correct`.
   LossSums Evaluate(const MaskedBatch& batch);
@@ -75,12 +76,13 @@ class MaskedLm {
 
   MaskedLm(const ModelConfig& config, const Layout& layout, std::unique_ptr<Parameters> parameters);
 
-  EncoderInput Input(const MaskedBatch& batch) const;
+  // Zeroes what a backward pass with GradMode::kReplace adds to.
+  void ZeroSums();
   NormSite TransformSite() const;
   at::Tensor HeadForward(const at::Tensor& encoded, const at::Tensor& masked_positions, HeadTape* tape) const;
   // Returns the gradient of `encoded`, zero outside the masked rows.
   at::Tensor HeadBackward(const at::Tensor& d_logits, const HeadTape& tape, const at::Tensor& encoded,
-                          const at::Tensor& masked_positions) const;
+                          const at::Tensor& masked_positions, GradMode mode) const;
 
   ModelConfig config_;
   std::unique_ptr<Parameters> parameters_;
@@ -88,6 +90,8 @@ class MaskedLm {
   Affine transform_;
   Affine transform_norm_;
   Affine decoder_;
+  std::vector<int64_t> sums_;  // Parameters whose gradients do not come from a MatMul alone, in order.
+  int64_t head_offset_ = 0;    // Of the head's first parameter.
 };
 
 }  // namespace bert::model

@@ -2,8 +2,8 @@
 // their inputs (fp32 or bf16); softmax, LayerNorm, the loss and every gradient of a parameter accumulate in fp32.
 //
 // On CPU everything between the matrix multiplications goes through the fused loops of cpu/; on other devices through
-// plain ATen (generic_operations.h), which is also what the tests compare those loops with. T is the number of tokens
-// (rows * positions), H the hidden size. Gradients of parameters are added to Weight::grad.
+// plain ATen (generic_operations.h), which is also what the tests compare those loops with. T is the number of tokens,
+// H the hidden size. Gradients of parameters are added to Weight::grad.
 #ifndef BERT_WORKER_MODEL_OPERATIONS_H_
 #define BERT_WORKER_MODEL_OPERATIONS_H_
 
@@ -28,11 +28,18 @@ struct Affine {
   Weight bias;
 };
 
+// What becomes of what a gradient held before.
+enum class GradMode {
+  kAdd,
+  kReplace,  // It need not even have been written.
+};
+
 // x [N, in] -> [N, out] with weight [out, in]. The bias is left to the operation that follows, which reads the result
 // anyway.
 at::Tensor MatMul(const at::Tensor& x, const Weight& weight);
 // Returns the gradient of x.
-at::Tensor MatMulBackward(const at::Tensor& d_output, const at::Tensor& x, const Weight& weight);
+at::Tensor MatMulBackward(const at::Tensor& d_output, const at::Tensor& x, const Weight& weight,
+                          GradMode mode = GradMode::kAdd);
 
 // gelu(x + bias).
 at::Tensor BiasGelu(const at::Tensor& x, const Weight& bias, Activation activation);
@@ -72,21 +79,23 @@ NormedGrad AddDropoutNormBackward(const NormedInflow& inflow, const Normed& norm
 
 // Self-attention within the segments of rows of `seq` tokens.
 struct AttentionPlan {
-  // A segment: tokens [begin, begin + length) of a row.
+  // A segment: columns [begin, begin + length) of a row.
   struct Span {
     int64_t row = 0;
     int64_t begin = 0;
     int64_t length = 0;
+    int64_t token = 0;  // Of its first column, among the T tokens.
   };
 
   int64_t rows = 0;
   int64_t seq = 0;
   int64_t heads = 0;
   int64_t head_size = 0;
+  int64_t tokens = 0;       // T: rows * seq, or fewer where padding is left out, which only the CPU can.
   at::Tensor segments;      // int32 [rows, seq].
-  std::vector<Span> spans;  // On CPU only: all segments in order; padding is in none.
+  std::vector<Span> spans;  // On CPU only: all segments in order of their tokens; padding is in none.
 };
-// segments as in MaskedBatch.
+// segments as in MaskedBatch. Nothing is left out: token row * seq + column.
 AttentionPlan MakeAttentionPlan(const at::Tensor& segments, int64_t heads, int64_t head_size);
 
 struct Attended {

@@ -25,18 +25,20 @@ struct LocalSums {
   int64_t tokens = 0;
 };
 
-// Rows [rows.begin, rows.end) of the batch, in micro-batches, added to the model's gradient.
+// The model's gradient becomes that of rows [rows.begin, rows.end) of the batch, in micro-batches.
 template <typename SeedOf>
 LocalSums Accumulate(model::MaskedLm& model, const RowReader& reader, const Part& rows, const GradientOptions& options,
                      SeedOf seed_of) {
   LocalSums sums;
+  if (rows.size() == 0) model.parameters().ZeroGrad();
   int64_t number = 0;
   for (int64_t begin = rows.begin; begin < rows.end; begin += options.micro_batch_size, ++number) {
     const int64_t end = std::min<int64_t>(begin + options.micro_batch_size, rows.end);
     const model::MaskedBatch batch = reader.Tensors(static_cast<int32_t>(begin), static_cast<int32_t>(end),
                                                     options.max_seq_len, model.config().pad_token_id);
     const model::LossSums loss =
-        model.ForwardBackward(ToDevice(batch, model.parameters().grad().device()), seed_of(begin, number));
+        model.ForwardBackward(ToDevice(batch, model.parameters().grad().device()), seed_of(begin, number),
+                              {.weights = number == 0 ? model::GradMode::kReplace : model::GradMode::kAdd});
     sums.nll += loss.nll.item<double>();
     sums.masked_tokens += loss.masked_tokens;
   }
@@ -74,7 +76,6 @@ class FlatGradient : public GradientComputer {
     at::Tensor tail = at::zeros({kTailSize}, at::kDouble);
     {
       const PhaseTimer timer(time_, Phase::kCompute);
-      model_->parameters().ZeroGrad();
       const RowReader reader(batch);
       BERT_CHECK(reader.row_count() == rows_.size()) << reader.row_count();
       const LocalSums sums = Accumulate(*model_, reader, {0, rows_.size()}, options_, [&](int64_t begin, int64_t) {
@@ -154,7 +155,6 @@ class LaneGradient : public GradientComputer {
     at::Tensor tails = at::zeros({lanes_per_rank_max_, kTailSize}, at::kDouble);
     for (int64_t lane = own_.begin; lane < own_.end; ++lane) {
       const Part rows = LaneRows(lane);
-      model_->parameters().ZeroGrad();
       const LocalSums sums =
           Accumulate(*model_, reader, {rows.begin - rows_.begin, rows.end - rows_.begin}, options_,
                      [&](int64_t, int64_t number) { return DropoutSeed(options_.seed, step, lane, number); });
