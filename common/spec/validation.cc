@@ -185,10 +185,9 @@ class Checker {
                          masking.mask_share(), masking.random_share()),
              {"data.masking.random_share"});
     }
-    if (spec_.data().rows() == v1::ROW_FORMAT_SENTENCE_PAIR) {
-      Report("data.rows",
-             "sentence_pair cannot be trained on: the trainer has no next-sentence loss; use packed or truncate_pad "
-             "(`bert-data rows --rows sentence_pair` shows the pairs)");
+    if (spec_.data().rows() == v1::ROW_FORMAT_SENTENCE_PAIR && spec_.model().type_vocab_size() == 1) {
+      Report("model.type_vocab_size", "must be at least 2 with data.rows sentence_pair, a type for each part; it is 1",
+             {"data.rows"});
     }
     if (!spec_.data().has_dataset()) return;
     const std::string& dataset = spec_.data().dataset();

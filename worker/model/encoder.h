@@ -21,8 +21,7 @@ Affine MakeNorm(const Parameters& parameters, AffineIndex index);
 
 // What the encoder reads of a batch.
 struct EncoderInput {
-  at::Tensor input_ids;     // int64 [T]
-  at::Tensor position_ids;  // int64 [T]
+  EmbeddingIds ids;
   AttentionPlan attention;
 };
 

@@ -75,6 +75,21 @@ absl::Status ValidateBatch(const MaskedBatch& batch, const ModelConfig& config) 
   RETURN_IF_ERROR(CheckBounds("position_ids", batch.position_ids, 0, config.max_position_embeddings - 1));
   RETURN_IF_ERROR(CheckBounds("masked_positions", batch.masked_positions, 0, batch.input_ids.numel() - 1));
   RETURN_IF_ERROR(CheckBounds("labels", batch.labels, 0, config.vocab_size - 1));
+  if (batch.token_type_ids.defined()) {
+    RETURN_IF_ERROR(CheckTensor("token_type_ids", batch.token_type_ids, at::kLong, 2));
+    if (batch.token_type_ids.sizes() != batch.input_ids.sizes()) {
+      return absl::InvalidArgumentError("input_ids and token_type_ids differ in shape");
+    }
+    RETURN_IF_ERROR(CheckBounds("token_type_ids", batch.token_type_ids, 0, config.type_vocab_size - 1));
+  }
+  if (batch.next_sentence_labels.defined()) {
+    RETURN_IF_ERROR(CheckTensor("next_sentence_labels", batch.next_sentence_labels, at::kLong, 1));
+    if (batch.next_sentence_labels.size(0) != batch.input_ids.size(0)) {
+      return absl::InvalidArgumentError(absl::StrCat(batch.input_ids.size(0), " rows but ",
+                                                     batch.next_sentence_labels.size(0), " next_sentence_labels"));
+    }
+    RETURN_IF_ERROR(CheckBounds("next_sentence_labels", batch.next_sentence_labels, 0, 1));
+  }
   return CheckSegments(batch.segments, batch.masked_positions);
 }
 
@@ -99,6 +114,9 @@ MaskedLm::MaskedLm(const ModelConfig& config, const Layout& layout, std::unique_
       transform_norm_(MakeNorm(*parameters_, layout.transform_norm)),
       decoder_(MakeLinear(*parameters_, {layout.word_embeddings, layout.decoder_bias})),
       head_offset_(layout.infos.at(layout.transform.weight).offset) {
+  if (config.next_sentence) {
+    next_sentence_.emplace(MakeLinear(*parameters_, layout.pooler), MakeLinear(*parameters_, layout.next_sentence));
+  }
   std::set<int64_t> products = {layout.word_embeddings, layout.transform.weight};
   for (const LayerIndex& layer : layout.layers) {
     // Query, key and value are one product.
@@ -159,7 +177,12 @@ NormSite MaskedLm::TransformSite() const {
   return {.norm = &transform_norm_, .eps = config_.layer_norm_eps, .bias = nullptr, .dropout = {}};
 }
 
-LossSums MaskedLm::ForwardBackward(const MaskedBatch& batch, uint64_t dropout_seed, const BackwardPass& asked) {
+bool MaskedLm::HasNextSentence(const MaskedBatch& batch) const {
+  return next_sentence_.has_value() && batch.next_sentence_labels.defined();
+}
+
+LossSums MaskedLm::ForwardBackward(const MaskedBatch& batch, uint64_t dropout_seed, double next_sentence_weight,
+                                   const BackwardPass& asked) {
   at::AutoDispatchBelowADInplaceOrView no_autograd;
   BackwardPass pass = asked;
   if (pass.weights == GradMode::kReplace && !parameters_->grad().is_cpu()) {
@@ -175,18 +198,35 @@ LossSums MaskedLm::ForwardBackward(const MaskedBatch& batch, uint64_t dropout_se
   CrossEntropyResult loss = CrossEntropy(HeadForward(encoded, packed.masked_positions, &head), decoder_.bias,
                                          batch.labels, /*with_gradient=*/true);
   at::Tensor d_encoded = HeadBackward(loss.d_logits, head, encoded, packed.masked_positions, pass.weights);
+  LossSums sums = {.nll = loss.nll, .masked_tokens = batch.labels.numel(), .correct = 0};
+  if (HasNextSentence(batch)) {
+    sums.next_sentence = next_sentence_->ForwardBackward(encoded, packed.first_tokens, batch.next_sentence_labels,
+                                                         next_sentence_weight, d_encoded);
+  }
   if (pass.finished_from) pass.finished_from(head_offset_);
   encoder_.Backward(std::move(d_encoded), packed.input, tape, pass);
-  return {.nll = loss.nll, .masked_tokens = batch.labels.numel(), .correct = 0};
+  return sums;
 }
 
 LossSums MaskedLm::Evaluate(const MaskedBatch& batch) {
   at::AutoDispatchBelowADInplaceOrView no_autograd;
   const PackedBatch packed = Pack(batch, config_);
-  at::Tensor logits = HeadForward(encoder_.Forward(packed.input, nullptr), packed.masked_positions, nullptr);
+  const at::Tensor encoded = encoder_.Forward(packed.input, nullptr);
+  at::Tensor logits = HeadForward(encoded, packed.masked_positions, nullptr);
   const int64_t correct = (logits + decoder_.bias.value).argmax(1).eq(batch.labels).sum().item<int64_t>();
   const CrossEntropyResult loss = CrossEntropy(std::move(logits), decoder_.bias, batch.labels, /*with_gradient=*/false);
-  return {.nll = loss.nll, .masked_tokens = batch.labels.numel(), .correct = correct};
+  LossSums sums = {.nll = loss.nll, .masked_tokens = batch.labels.numel(), .correct = correct};
+  if (HasNextSentence(batch)) {
+    sums.next_sentence = next_sentence_->Evaluate(encoded, packed.first_tokens, batch.next_sentence_labels);
+  }
+  return sums;
+}
+
+at::Tensor MaskedLm::NextSentenceLogits(const MaskedBatch& batch) {
+  at::AutoDispatchBelowADInplaceOrView no_autograd;
+  BERT_CHECK(next_sentence_.has_value()) << "a model without a next-sentence head";
+  const PackedBatch packed = Pack(batch, config_);
+  return next_sentence_->Logits(encoder_.Forward(packed.input, nullptr), packed.first_tokens);
 }
 
 at::Tensor MaskedLm::Logits(const MaskedBatch& batch) {

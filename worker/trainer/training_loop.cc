@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_format.h"
@@ -41,25 +42,28 @@ absl::StatusOr<StepMetrics> Update(const Training& t, const Schedule& schedule, 
   const double masked_tokens = static_cast<double>(std::max<int64_t>(totals.masked_tokens, 1));
   const double loss = totals.nll / masked_tokens;
   const double norm = GradientNorm(t.model.parameters().grad()) / masked_tokens;
-  if (!std::isfinite(loss) || !std::isfinite(norm)) {
+  const double next_sentence_loss = totals.next_sentence_nll / t.plan.global_batch_size;
+  if (!std::isfinite(loss + next_sentence_loss) || !std::isfinite(norm)) {
     return absl::InternalError(absl::StrFormat(
         "rank %d, step %d: loss %g and gradient norm %g are not finite; a lower train.optimizer.learning_rate or a "
         "longer warmup_steps may help",
-        t.group.rank(), step + 1, loss, norm));
+        t.group.rank(), step + 1, loss + next_sentence_loss, norm));
   }
   const double clip = t.plan.optimizer.max_grad_norm;
   const double scale = clip > 0 && norm > clip ? clip / norm : 1.0;
   const double learning_rate = schedule.LearningRate(step + 1);
   t.optimizer.Step({.step = step + 1, .learning_rate = learning_rate, .gradient_scale = scale / masked_tokens});
-  return StepMetrics{.step = step + 1,
-                     .loss = loss,
-                     .learning_rate = learning_rate,
-                     .grad_norm = norm,
-                     .tokens_per_second = 0,
-                     .masked_tokens = totals.masked_tokens,
-                     .epoch = static_cast<double>(step + 1) * t.plan.global_batch_size /
-                              static_cast<double>(std::max<int64_t>(t.dataset.train_rows, 1)),
-                     .time = absl::Now()};
+  return StepMetrics{
+      .step = step + 1,
+      .loss = loss,
+      .learning_rate = learning_rate,
+      .grad_norm = norm,
+      .tokens_per_second = 0,
+      .masked_tokens = totals.masked_tokens,
+      .epoch = static_cast<double>(step + 1) * t.plan.global_batch_size /
+               static_cast<double>(std::max<int64_t>(t.dataset.train_rows, 1)),
+      .time = absl::Now(),
+      .next_sentence_loss = t.model.config().next_sentence ? std::optional<double>(next_sentence_loss) : std::nullopt};
 }
 
 absl::Status RunValidation(const Training& t, int64_t completed_steps) {
@@ -75,10 +79,13 @@ absl::Status RunValidation(const Training& t, int64_t completed_steps) {
                    Validate(t.model, t.group, t.open_batches, options, completed_steps));
   if (t.group.rank() != 0) return absl::OkStatus();
   t.reporter.AddValidation(result);
-  LogInfo(
-      absl::StrFormat("validation at step %d/%d loss %.4f perplexity %.2f accuracy %.2f%% (%d masked tokens, %.1f s)",
-                      completed_steps, t.plan.steps, result.loss, result.perplexity, 100 * result.accuracy,
-                      result.masked_tokens, absl::ToDoubleSeconds(t.time.Monotonic() - start)));
+  LogInfo(absl::StrFormat(
+      "validation at step %d/%d loss %.4f perplexity %.2f accuracy %.2f%% (%d masked tokens, %.1f s)%s",
+      completed_steps, t.plan.steps, result.loss, result.perplexity, 100 * result.accuracy, result.masked_tokens,
+      absl::ToDoubleSeconds(t.time.Monotonic() - start),
+      result.next_sentence ? absl::StrFormat(" next_sentence_loss %.4f next_sentence_accuracy %.2f%%",
+                                             result.next_sentence->loss, 100 * result.next_sentence->accuracy)
+                           : ""));
   return absl::OkStatus();
 }
 
@@ -99,10 +106,12 @@ class ProgressLine {
     spent_ += spent;
     if (metrics.step % t_.plan.log_every_steps != 0 && metrics.step != t_.plan.steps) return;
     const absl::Duration data_wait = t_.time.Total(Phase::kDataWait);
-    LogInfo(absl::StrFormat("step %d/%d loss %.4f lr %.2e grad_norm %.3f tokens/s %.0f data_wait %.0f%%", metrics.step,
-                            t_.plan.steps, metrics.loss, metrics.learning_rate, metrics.grad_norm,
-                            static_cast<double>(tokens_) / absl::ToDoubleSeconds(spent_),
-                            100 * absl::FDivDuration(data_wait - data_wait_, spent_)));
+    LogInfo(absl::StrFormat(
+        "step %d/%d loss %.4f%s lr %.2e grad_norm %.3f tokens/s %.0f data_wait %.0f%%", metrics.step, t_.plan.steps,
+        metrics.loss,
+        metrics.next_sentence_loss ? absl::StrFormat(" next_sentence_loss %.4f", *metrics.next_sentence_loss) : "",
+        metrics.learning_rate, metrics.grad_norm, static_cast<double>(tokens_) / absl::ToDoubleSeconds(spent_),
+        100 * absl::FDivDuration(data_wait - data_wait_, spent_)));
     tokens_ = 0;
     spent_ = absl::ZeroDuration();
     data_wait_ = data_wait;

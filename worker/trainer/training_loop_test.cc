@@ -154,6 +154,23 @@ TEST_F(TrainingLoopTest, LearnsReportsValidatesAndSaves) {
   EXPECT_TRUE(VerifyCheckpoint(outcome.commits.back().directory, outcome.commits.back().digest).ok());
 }
 
+TEST_F(TrainingLoopTest, LearnsWhetherTheSecondPartFollows) {
+  JobPlan plan = Plan();
+  plan.model.next_sentence = true;
+  plan.model.hidden_dropout = plan.model.attention_dropout = 0;
+  plan.steps = 300;
+  plan.checkpoint_every_steps = 300;
+  open_ = OpenSyntheticPairs;
+  const Outcome outcome = Run(plan, 1);
+  ASSERT_TRUE(outcome.end.ok()) << outcome.end.status();
+  ASSERT_TRUE(outcome.steps.front().next_sentence_loss.has_value());
+  EXPECT_NEAR(*outcome.steps.front().next_sentence_loss, std::log(2), 0.1);
+  const ValidationMetrics& last = outcome.validations.back();
+  ASSERT_TRUE(last.next_sentence.has_value());
+  EXPECT_LT(last.next_sentence->loss, 0.4);
+  EXPECT_GT(last.next_sentence->accuracy, 0.8);
+}
+
 TEST_F(TrainingLoopTest, TheNumberOfRanksChangesOnlyRounding) {
   JobPlan plan = Plan();
   plan.model.hidden_dropout = plan.model.attention_dropout = 0;
