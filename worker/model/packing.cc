@@ -59,9 +59,11 @@ PackedBatch Pack(const MaskedBatch& batch, const ModelConfig& config) {
               .positions = batch.position_ids.flatten(),
               .token_types = batch.token_type_ids.defined() ? batch.token_type_ids.flatten() : at::Tensor()},
       .attention = MakeAttentionPlan(batch.segments, config.num_attention_heads,
-                                     config.hidden_size / config.num_attention_heads)};
+                                     config.hidden_size / config.num_attention_heads, batch.segments_max)};
   packed.masked_positions = batch.masked_positions;
-  packed.first_tokens = at::arange(batch.input_ids.size(0), batch.input_ids.options()) * batch.input_ids.size(1);
+  if (config.next_sentence) {
+    packed.first_tokens = at::arange(batch.input_ids.size(0), batch.input_ids.options()) * batch.input_ids.size(1);
+  }
   if (!batch.input_ids.is_cpu()) return packed;
   AttentionPlan& plan = packed.input.attention;
   int64_t tokens = 0;
@@ -76,7 +78,7 @@ PackedBatch Pack(const MaskedBatch& batch, const ModelConfig& config) {
   ids.positions = PackedIds(plan, batch.position_ids, 0);
   if (ids.token_types.defined()) ids.token_types = PackedIds(plan, batch.token_type_ids, 0);
   packed.masked_positions = PackedPositions(plan, batch.masked_positions);
-  if (config.next_sentence) packed.first_tokens = PackedPositions(plan, packed.first_tokens);
+  if (packed.first_tokens.defined()) packed.first_tokens = PackedPositions(plan, packed.first_tokens);
   return packed;
 }
 

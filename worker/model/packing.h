@@ -12,7 +12,7 @@ namespace bert::model {
 struct PackedBatch {
   EncoderInput input;
   at::Tensor masked_positions;  // int64 [M]; among the tokens of `input`, as the next.
-  at::Tensor first_tokens;      // int64 [R]; of each row.
+  at::Tensor first_tokens;      // int64 [R]; of each row. Only with config.next_sentence.
 };
 
 // On the CPU the tokens of all rows one after another, so that nothing is computed on padding; as many stay as the next
