@@ -92,6 +92,37 @@ TEST(YamlTest, NamesTheRightPlaceOfAMisplacedField) {
             "job.yaml:2: workers.colour: unknown field; 'workers' has: min, max");
 }
 
+TEST(YamlTest, ReadsAndWritesLists) {
+  const char* const yaml = R"(train:
+  phases:
+  - share: 0.9
+    max_seq_len: 128
+  - share: 0.1
+    masking:
+      probability: 0.3
+)";
+  const v1::JobSpec spec = Parse(yaml);
+  ASSERT_EQ(spec.train().phases_size(), 2);
+  EXPECT_EQ(spec.train().phases(0).max_seq_len(), 128);
+  EXPECT_EQ(spec.train().phases(1).masking().probability(), 0.3);
+  EXPECT_EQ(ToYaml(spec), yaml);
+  EXPECT_TRUE(MessageDifferencer::Equals(Parse("train: {phases: [{share: 0.9, max_seq_len: 128}, {share: 0.1, masking: "
+                                               "{probability: 0.3}}]}"),
+                                         spec));
+  const auto parsed = ParseJobSpec(yaml, "job.yaml");
+  EXPECT_EQ(parsed->locations.at("train.phases[1].share"), "job.yaml:5");
+}
+
+TEST(YamlTest, NamesTheItemOfAListThatIsWrong) {
+  EXPECT_EQ(Problems("train:\n  phases:\n    - {share: 0.5}\n    - {shar: 0.5}\n"),
+            "job.yaml:4: train.phases[1].shar: unknown field; did you mean 'train.phases[1].share'?");
+  EXPECT_EQ(Problems("train:\n  phases: {share: 1}\n").substr(0, 53),
+            "job.yaml:2: train.phases: must be a list, each item w");
+  EXPECT_EQ(Problems("train:\n  phases: []\n").substr(0, 45), "job.yaml:2: train.phases: must be a list, eac");
+  EXPECT_EQ(Problems("name: a\n", {"train.phases.share=1"}),
+            "--set train.phases.share=1: train.phases: is a list; give it in the file");
+}
+
 TEST(YamlTest, RefusesDuplicateKeys) {
   EXPECT_EQ(Problems("name: a\ntrain:\n  steps: 5\n  steps: 6\nname: b\n"),
             "job.yaml:4: train.steps: given twice, first on line 3\n"
