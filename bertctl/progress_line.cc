@@ -132,8 +132,8 @@ std::string EndSummary(const v1::Job& job) {
   if (job.state() == v1::JOB_STATE_FAILED && !job.reason().empty()) out += ": " + Printable(job.reason());
   out += "\n";
   if (job.has_last_step()) {
-    out += fmt::format("  step {} of {}, loss {}\n", FormatCount(job.last_step().step()),
-                       FormatTotalSteps(job), FormatLoss(job.last_step().loss()));
+    out += fmt::format("  step {} of {}, loss {}\n", FormatCount(job.last_step().step()), FormatTotalSteps(job),
+                       FormatLoss(job.last_step().loss()));
   }
   if (job.has_last_validation()) {
     out += fmt::format("  validation at step {}: {}\n", FormatCount(job.last_validation().step()),

@@ -18,7 +18,8 @@ v1::JobSpec CompleteYaml(std::string_view yaml) {
 }
 
 TEST(CompletionTest, EveryPresetIsValidOnceItHasADataset) {
-  EXPECT_THAT(PresetNames(), ElementsAre("bert-base", "bert-base-pre-ln", "bert-large", "tiny"));
+  EXPECT_THAT(PresetNames(),
+              ElementsAre("bert-base", "bert-base-pre-ln", "bert-large", "bert-large-pre-ln", "fast", "tiny"));
   for (const std::string& name : PresetNames()) {
     const v1::JobSpec spec = CompleteYaml("preset: " + name + "\ndata: {dataset: english}\n");
     EXPECT_EQ(Validate(spec), absl::OkStatus()) << name;
@@ -157,9 +158,10 @@ train:
 }
 
 TEST(CompletionTest, CompletingTwiceChangesNothing) {
-  for (const char* yaml : {"preset: tiny\nworkers: {max: 4}\n", "name: a\n", "train: {steps: 7}\n", "preset: fast\n",
-                           "preset: bert-base\ntrain: {duration: {epochs: 2}, phases: [{share: 1}]}\n",
-                           "preset: bert-base\ntrain: {phases: [{steps: 30}, {steps: 12}], batch_ramp: {start: 8}}\n"}) {
+  for (const char* yaml :
+       {"preset: tiny\nworkers: {max: 4}\n", "name: a\n", "train: {steps: 7}\n", "preset: fast\n",
+        "preset: bert-base\ntrain: {duration: {epochs: 2}, phases: [{share: 1}]}\n",
+        "preset: bert-base\ntrain: {phases: [{steps: 30}, {steps: 12}], batch_ramp: {start: 8}}\n"}) {
     const v1::JobSpec once = CompleteYaml(yaml);
     const auto twice = Complete(once);
     ASSERT_TRUE(twice.ok());
@@ -170,7 +172,8 @@ TEST(CompletionTest, CompletingTwiceChangesNothing) {
 TEST(CompletionTest, NamesTheNearestPreset) {
   const auto parsed = ParseJobSpec("name: a\npreset: tinny\n", "job.yaml");
   EXPECT_EQ(Complete(parsed->spec, parsed->locations).status().message(),
-            "job.yaml:2: preset: must be one of bert-base, bert-base-pre-ln, bert-large, bert-large-pre-ln, fast, tiny; it is 'tinny'; "
+            "job.yaml:2: preset: must be one of bert-base, bert-base-pre-ln, bert-large, bert-large-pre-ln, fast, "
+            "tiny; it is 'tinny'; "
             "did you mean 'tiny'?");
 }
 

@@ -31,7 +31,8 @@ class RecipeChecker {
     const v1::DurationSpec& duration = train.duration();
     const int kinds = duration.has_rows() + duration.has_epochs() + duration.has_tokens();
     if (train.has_duration() && kinds != 1) {
-      Report("train.duration", fmt::format("must hold one of rows, epochs and tokens; it holds {}", kinds));
+      Report("train.duration", fmt::format("must hold one of rows, epochs and tokens; it holds {}", kinds),
+             {"train.duration.rows", "train.duration.epochs", "train.duration.tokens"});
     }
     if (train.has_steps() && train.has_duration()) {
       Report("train.duration", "and train.steps are both given; give one", {"train.steps"});
@@ -64,9 +65,9 @@ class RecipeChecker {
       Report("train.phases", fmt::format("must have shares that add up to 1; they add up to {}", shares));
     } else if (train.phases_size() > 0 && train.phases(0).has_steps() && train.steps() != steps) {
       Report("train.phases",
-             train.has_steps()
-                 ? fmt::format("must have as many steps together as train.steps ({}); they have {}", train.steps(), steps)
-                 : "must have shares where train.duration says how long",
+             train.has_steps() ? fmt::format("must have as many steps together as train.steps ({}); they have {}",
+                                             train.steps(), steps)
+                               : "must have shares where train.duration says how long",
              {"train.steps"});
     }
     CheckRamp(rows_min);

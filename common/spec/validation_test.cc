@@ -172,7 +172,7 @@ TEST(ValidationTest, PairsNeedATypeForEachPart) {
 TEST(ValidationTest, TakesOneLength) {
   EXPECT_EQ(With("train.duration.epochs=3"), "");
   EXPECT_EQ(Problems(kGood, {"train.duration.epochs=3", "train.duration.rows=100"}),
-            "--set train.duration.epochs=3: train.duration: must hold one of rows, epochs and tokens; it holds 2");
+            "--set train.duration.rows=100: train.duration: must hold one of rows, epochs and tokens; it holds 2");
   EXPECT_EQ(Problems("preset: tiny\ndata: {dataset: a}\ntrain:\n  steps: 5\n  duration: {rows: 9}\n"),
             "job.yaml:5: train.duration: and train.steps are both given; give one");
   EXPECT_EQ(Problems(kGood, {"train.optimizer.warmup_steps=3", "train.optimizer.warmup_share=0.1"}),
@@ -224,9 +224,10 @@ TEST(ValidationTest, PhasesInStepsAddUp) {
 
 TEST(ValidationTest, ARampBeginsBetweenTheRanksAndTheBatch) {
   EXPECT_EQ(With("train.batch_ramp.start=8"), "");
-  EXPECT_EQ(With("train.batch_ramp.start=65"),
-            "--set train.batch_ramp.start=65: train.batch_ramp.start: must be at most the global batch (64 rows); it is "
-            "65");
+  EXPECT_EQ(
+      With("train.batch_ramp.start=65"),
+      "--set train.batch_ramp.start=65: train.batch_ramp.start: must be at most the global batch (64 rows); it is "
+      "65");
   EXPECT_EQ(Problems(kGood, {"train.batch_ramp.start=2", "workers.max=3"}),
             "--set train.batch_ramp.start=2: train.batch_ramp.start: must be at least workers.max (3), a row for each; "
             "it is 2");

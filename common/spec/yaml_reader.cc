@@ -181,8 +181,8 @@ class Reader {
   // Items are "path[0]", "path[1]", ...
   void ReadList(const YAML::Node& value, const std::string& path, const FieldDescriptor& field, Message& message) {
     if (!value.IsSequence() || value.size() == 0) {
-      Report(value.Mark(), path, absl::StrCat("must be a list, each item with fields (",
-                                              FieldNames(*field.message_type()), ")"));
+      Report(value.Mark(), path,
+             absl::StrCat("must be a list, each item with fields (", FieldNames(*field.message_type()), ")"));
       return;
     }
     for (size_t i = 0; i < value.size(); ++i) {

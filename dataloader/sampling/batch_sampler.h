@@ -31,8 +31,8 @@ struct BatchOrder {
 // which ranges, and by which process. Not thread-safe; one for each stream.
 class BatchSampler {
  public:
-  // INVALID_ARGUMENT: masking, global_batch_size or first_row. FAILED_PRECONDITION: the split is empty, so there is nothing to
-  // train on.
+  // INVALID_ARGUMENT: masking, global_batch_size or first_row. FAILED_PRECONDITION: the split is empty, so there is
+  // nothing to train on.
   static absl::StatusOr<std::unique_ptr<BatchSampler>> Create(std::shared_ptr<const RowIndex> rows,
                                                               const BatchOrder& order, const Masking& masking);
 

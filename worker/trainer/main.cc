@@ -99,8 +99,7 @@ absl::Status Run(const Flags& flags, AbruptEnd& end) {
                      .describe_dataset =
                          [&](int32_t max_seq_len, const std::string& digest) {
                            return DescribeDataset(loaders, flags.credentials,
-                                                  {plan.dataset, digest, max_seq_len, plan.row_format},
-                                                  kLoaderTimeout);
+                                                  {plan.dataset, digest, max_seq_len, plan.row_format}, kLoaderTimeout);
                          },
                      .open_batches =
                          [&](const DatasetDescription& dataset, const RowRange& range) {

@@ -46,8 +46,7 @@ TEST(ScheduleTest, ACosineIsSteepestInTheMiddle) {
 
 TEST(ScheduleTest, DecayEndsAtItsShareOfThePeak) {
   for (const Decay decay : {Decay::kLinear, Decay::kCosine}) {
-    const Schedule schedule = {
-        .peak = 2.0, .warmup_steps = 4, .total_steps = 12, .decay = decay, .final_share = 0.25};
+    const Schedule schedule = {.peak = 2.0, .warmup_steps = 4, .total_steps = 12, .decay = decay, .final_share = 0.25};
     EXPECT_DOUBLE_EQ(schedule.LearningRate(4), 2.0);
     EXPECT_DOUBLE_EQ(schedule.LearningRate(8), 1.25);
     EXPECT_DOUBLE_EQ(schedule.LearningRate(12), 0.5);

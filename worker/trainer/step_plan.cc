@@ -128,15 +128,13 @@ std::string StepPlan::Description() const {
   for (const Stretch& stretch : stretches) {
     const PhasePlan& phase = phases[stretch.phase];
     const MaskingPlan& masking = phase.masking;
-    absl::StrAppendFormat(&text,
-                          "%ssteps %d to %d: %d rows of %d, %.17g masked (%.17g/%.17g%s, n-grams to %d, at most %d)%s",
-                          text.empty() ? "" : "; ", stretch.first_step + 1, stretch.last_step,
-                          stretch.global_batch_size, phase.max_seq_len, masking.probability, masking.mask_share,
-                          masking.random_share, masking.whole_word ? ", whole words" : "", masking.ngram_max,
-                          masking.max_predictions_per_seq,
-                          phase.learning_rate_scale == 1
-                              ? ""
-                              : absl::StrFormat(", learning rate times %.17g", phase.learning_rate_scale));
+    absl::StrAppendFormat(
+        &text, "%ssteps %d to %d: %d rows of %d, %.17g masked (%.17g/%.17g%s, n-grams to %d, at most %d)%s",
+        text.empty() ? "" : "; ", stretch.first_step + 1, stretch.last_step, stretch.global_batch_size,
+        phase.max_seq_len, masking.probability, masking.mask_share, masking.random_share,
+        masking.whole_word ? ", whole words" : "", masking.ngram_max, masking.max_predictions_per_seq,
+        phase.learning_rate_scale == 1 ? ""
+                                       : absl::StrFormat(", learning rate times %.17g", phase.learning_rate_scale));
   }
   return text;
 }

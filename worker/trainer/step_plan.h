@@ -61,8 +61,8 @@ std::vector<PhasePlan> PhasesOf(const JobPlan& plan);
 std::string DecayDescription(const OptimizerPlan& optimizer);
 
 // `rows` are those of each of PhasesOf(plan). A duration in rows, epochs or tokens becomes a number of steps that
-// suffices and of which one less does not. INVALID_ARGUMENT: the training would be longer than 10^9 steps, or its warmup
-// no shorter than itself.
+// suffices and of which one less does not. INVALID_ARGUMENT: the training would be longer than 10^9 steps, or its
+// warmup no shorter than itself.
 absl::StatusOr<StepPlan> PlanSteps(const JobPlan& plan, const std::vector<PhaseRows>& rows);
 
 }  // namespace bert::trainer

@@ -58,9 +58,9 @@ TEST(StepPlanTest, CutsAtPhasesAndStages) {
 }
 
 TEST(StepPlanTest, TakesStepsInsteadOfShares) {
-  const StepPlan steps = Planned(
-      Plan({{.steps = 30, .max_seq_len = 128, .global_batch_size = 4}, {.steps = 12, .max_seq_len = 256}}, 42),
-      {{100, 10}, {50, 5}});
+  const StepPlan steps =
+      Planned(Plan({{.steps = 30, .max_seq_len = 128, .global_batch_size = 4}, {.steps = 12, .max_seq_len = 256}}, 42),
+              {{100, 10}, {50, 5}});
   EXPECT_THAT(steps.stretches, ElementsAre(Stretch{0, 0, 30, 4, 0}, Stretch{1, 30, 42, 1, 0}));
 }
 

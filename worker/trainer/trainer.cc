@@ -140,7 +140,8 @@ void LogStart(const Assignment& assignment, const DatasetDescription& dataset, c
       assignment.job_id, assignment.generation, first_step, steps.total_steps, static_cast<double>(parameters) / 1e6,
       plan.precision == model::Precision::kBf16 ? "bf16" : "fp32", assignment.world_size,
       assignment.world_size == 1 ? "" : "s", plan.global_batch_size, plan.micro_batch_size, dataset.train_rows,
-      ValidationRows(plan, dataset.validation_rows), dataset.unigram_cross_entropy, plan.deterministic ? ", deterministic" : ""));
+      ValidationRows(plan, dataset.validation_rows), dataset.unigram_cross_entropy,
+      plan.deterministic ? ", deterministic" : ""));
   if (steps.stretches.size() > 1) LogInfo(absl::StrCat("in parts: ", steps.Description()));
   if (dataset.validation_rows == 0) LogWarning("the dataset has no validation split: nothing is validated");
 }

@@ -59,8 +59,7 @@ absl::StatusOr<StepMetrics> Update(const Training& t, const Stretch& stretch, in
   }
   const double clip = t.plan.optimizer.max_grad_norm;
   const double scale = clip > 0 && norm > clip ? clip / norm : 1.0;
-  const double learning_rate =
-      ScheduleOf(t).LearningRate(step + 1) * t.steps.phases[stretch.phase].learning_rate_scale;
+  const double learning_rate = ScheduleOf(t).LearningRate(step + 1) * t.steps.phases[stretch.phase].learning_rate_scale;
   t.optimizer.Step({.step = step + 1, .learning_rate = learning_rate, .gradient_scale = scale / masked_tokens});
   return StepMetrics{
       .step = step + 1,
@@ -121,8 +120,8 @@ class ProgressLine {
     if (metrics.step % t_.plan.log_every_steps != 0 && metrics.step != t_.steps.total_steps) return;
     const absl::Duration data_wait = t_.time.Total(Phase::kDataWait);
     LogInfo(absl::StrFormat(
-        "step %d/%d loss %.4f%s lr %.2e grad_norm %.3f tokens/s %.0f data_wait %.0f%%", metrics.step, t_.steps.total_steps,
-        metrics.loss,
+        "step %d/%d loss %.4f%s lr %.2e grad_norm %.3f tokens/s %.0f data_wait %.0f%%", metrics.step,
+        t_.steps.total_steps, metrics.loss,
         metrics.next_sentence_loss ? absl::StrFormat(" next_sentence_loss %.4f", *metrics.next_sentence_loss) : "",
         metrics.learning_rate, metrics.grad_norm, static_cast<double>(tokens_) / absl::ToDoubleSeconds(spent_),
         100 * absl::FDivDuration(data_wait - data_wait_, spent_)));
