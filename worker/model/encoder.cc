@@ -57,7 +57,8 @@ Encoder::Encoder(const ModelConfig& config, const Layout& layout, const Paramete
 
 Dropout Encoder::DropoutAt(const Tape* tape, double probability, uint64_t site) const {
   if (tape == nullptr) return {};
-  return {.probability = probability, .key = DropoutKey(tape->dropout_seed, site)};
+  const PassSeed& seed = tape->dropout_seed;
+  return {.probability = probability, .key = DropoutKey(seed.value, site), .seed = seed.on_device, .site = site};
 }
 
 NormSite Encoder::SiteAfter(const Affine& linear, const Affine& norm, const Tape* tape, uint64_t site) const {
@@ -88,7 +89,7 @@ at::Tensor Encoder::Forward(const EncoderInput& input, Tape* tape) const {
   uint64_t site = 0;
   for (const Layer& layer : layers_) {
     LayerTape saved;
-    saved.query_key_value = MatMul(normed.output, layer.query_key_value.weight);
+    saved.query_key_value = QueryKeyValue(normed.output, layer.query_key_value, input.attention);
     saved.attended = Attention(saved.query_key_value, layer.query_key_value.bias, input.attention,
                                DropoutAt(tape, config_.attention_dropout, site + kProbabilitiesSite));
     saved.after_attention = AddDropoutNorm(

@@ -24,6 +24,16 @@ struct EncoderInput {
   AttentionPlan attention;
 };
 
+// Where a pass's dropout comes from.
+struct PassSeed {
+  PassSeed(uint64_t value_in = 0, const uint64_t* on_device_in = nullptr) : value(value_in), on_device(on_device_in) {}
+
+  uint64_t value;
+  // Of a pass that is being recorded for a CUDA device: where each repetition finds its own seed, which is then used
+  // instead. Whoever records and repeats it calls SeedAttentionDropout.
+  const uint64_t* on_device;
+};
+
 // Holds views into the Parameters, which must outlive it. Not thread-safe.
 class Encoder {
  public:
@@ -31,7 +41,7 @@ class Encoder {
 
   // Activations that Backward needs, from one forward pass.
   struct LayerTape {
-    at::Tensor query_key_value;  // Before the bias.
+    at::Tensor query_key_value;
     Attended attended;
     Normed after_attention;
     at::Tensor intermediate;  // Before the bias.
@@ -39,7 +49,7 @@ class Encoder {
     Normed after_output;
   };
   struct Tape {
-    uint64_t dropout_seed = 0;
+    PassSeed dropout_seed;
     Normed first;
     std::vector<LayerTape> layers;
   };

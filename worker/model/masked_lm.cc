@@ -54,6 +54,10 @@ absl::Status CheckSegments(const at::Tensor& segments_in, const at::Tensor& mask
   return absl::OkStatus();
 }
 
+int64_t MaskedTokens(const MaskedBatch& batch) {
+  return batch.masked_tokens >= 0 ? batch.masked_tokens : batch.labels.numel();
+}
+
 }  // namespace
 
 absl::Status ValidateBatch(const MaskedBatch& batch, const ModelConfig& config) {
@@ -89,6 +93,16 @@ absl::Status ValidateBatch(const MaskedBatch& batch, const ModelConfig& config) 
     RETURN_IF_ERROR(CheckBounds("next_sentence_labels", batch.next_sentence_labels, 0, 1));
   }
   return CheckSegments(batch.segments, batch.masked_positions);
+}
+
+MaskedBatch ToDevice(MaskedBatch batch, at::Device device) {
+  if (device.is_cpu()) return batch;
+  if (batch.segments_max == 0) batch.segments_max = CountSegments(batch.segments);
+  for (at::Tensor* tensor : {&batch.input_ids, &batch.position_ids, &batch.segments, &batch.masked_positions,
+                             &batch.labels, &batch.token_type_ids, &batch.next_sentence_labels}) {
+    if (tensor->defined()) *tensor = tensor->to(device);
+  }
+  return batch;
 }
 
 absl::StatusOr<std::unique_ptr<MaskedLm>> MaskedLm::Create(const ModelConfig& config, Precision precision,
@@ -145,7 +159,7 @@ EncoderInput MaskedLm::Input(const MaskedBatch& batch) const {
                   .positions = batch.position_ids.flatten(),
                   .token_types = batch.token_type_ids.defined() ? batch.token_type_ids.flatten() : at::Tensor()},
           .attention = MakeAttentionPlan(batch.segments, config_.num_attention_heads,
-                                         config_.hidden_size / config_.num_attention_heads)};
+                                         config_.hidden_size / config_.num_attention_heads, batch.segments_max)};
 }
 
 at::Tensor MaskedLm::HeadForward(const at::Tensor& encoded, const at::Tensor& masked_positions, HeadTape* tape) const {
@@ -175,8 +189,9 @@ bool MaskedLm::HasNextSentence(const MaskedBatch& batch) const {
   return next_sentence_.has_value() && batch.next_sentence_labels.defined();
 }
 
-LossSums MaskedLm::ForwardBackward(const MaskedBatch& batch, uint64_t dropout_seed, double next_sentence_weight) {
+LossSums MaskedLm::ForwardBackward(const MaskedBatch& batch, PassSeed dropout_seed, double next_sentence_weight) {
   at::AutoDispatchBelowADInplaceOrView no_autograd;
+  if (dropout_seed.on_device == nullptr) SeedAttentionDropout(parameters_->master().device(), dropout_seed.value);
   const EncoderInput input = Input(batch);
   Encoder::Tape tape{.dropout_seed = dropout_seed, .first = {}, .layers = {}};
   HeadTape head;
@@ -184,7 +199,7 @@ LossSums MaskedLm::ForwardBackward(const MaskedBatch& batch, uint64_t dropout_se
   CrossEntropyResult loss = CrossEntropy(HeadForward(encoded, batch.masked_positions, &head), decoder_.bias,
                                          batch.labels, /*with_gradient=*/true);
   at::Tensor d_encoded = HeadBackward(loss.d_logits, head, encoded, batch.masked_positions);
-  LossSums sums = {.nll = loss.nll, .masked_tokens = batch.labels.numel(), .correct = 0};
+  LossSums sums = {.nll = loss.nll, .masked_tokens = MaskedTokens(batch), .correct = 0};
   if (HasNextSentence(batch)) {
     sums.next_sentence =
         next_sentence_->ForwardBackward(encoded, batch.next_sentence_labels, next_sentence_weight, d_encoded);
@@ -199,7 +214,7 @@ LossSums MaskedLm::Evaluate(const MaskedBatch& batch) {
   at::Tensor logits = HeadForward(encoded, batch.masked_positions, nullptr);
   const int64_t correct = (logits + decoder_.bias.value).argmax(1).eq(batch.labels).sum().item<int64_t>();
   const CrossEntropyResult loss = CrossEntropy(std::move(logits), decoder_.bias, batch.labels, /*with_gradient=*/false);
-  LossSums sums = {.nll = loss.nll, .masked_tokens = batch.labels.numel(), .correct = correct};
+  LossSums sums = {.nll = loss.nll, .masked_tokens = MaskedTokens(batch), .correct = correct};
   if (HasNextSentence(batch)) sums.next_sentence = next_sentence_->Evaluate(encoded, batch.next_sentence_labels);
   return sums;
 }

@@ -27,15 +27,21 @@ struct MaskedBatch {
   at::Tensor position_ids;      // int64 [R, S]; within the segment.
   at::Tensor segments;          // int32 [R, S]; 0-based number of the segment in its row, -1 on padding.
   at::Tensor masked_positions;  // int64 [M]; indices into the flattened [R * S].
-  at::Tensor labels;            // int64 [M]; the original tokens there.
+  at::Tensor labels;            // int64 [M]; the original tokens there. Negative: the position does not count.
   // Of sentence pairs, else undefined. A pair is one segment and begins with its row's [CLS].
   at::Tensor token_type_ids = {};  // int64 [R, S]; 0 up to the first [SEP] and on padding, 1 behind. Undefined: all 0.
   at::Tensor next_sentence_labels = {};  // int64 [R]; 0 where the second part follows the first, 1 where not.
+  // At least the number of segments, padding of each row counting as one; 0: unknown, which CUDA devices have to count.
+  int64_t segments_max = 0;
+  int64_t masked_tokens = -1;  // Labels that count; -1: all.
 };
 
 // INVALID_ARGUMENT where a shape, a dtype, an id or a position does not fit the model. Reads every id: for input from
 // outside the process.
 absl::Status ValidateBatch(const MaskedBatch& batch, const ModelConfig& config);
+
+// The same on `device`, from the CPU.
+MaskedBatch ToDevice(MaskedBatch batch, at::Device device);
 
 struct LossSums {
   at::Tensor nll;  // fp32 scalar: sum over masked tokens of the negative log-likelihood, in nats.
@@ -66,7 +72,7 @@ class MaskedLm {
   // d(nll sum)/d(parameters) to parameters().grad(). Nothing is divided: the caller divides by the global token count.
   // With labels for it, so does the next-sentence loss, its sum over rows times `next_sentence_weight`: the global
   // count of masked tokens over that of rows makes the division right for both.
-  LossSums ForwardBackward(const MaskedBatch& batch, uint64_t dropout_seed, double next_sentence_weight = 1);
+  LossSums ForwardBackward(const MaskedBatch& batch, PassSeed dropout_seed, double next_sentence_weight = 1);
 
   // No dropout, no gradients; counts `correct`.
   LossSums Evaluate(const MaskedBatch& batch);

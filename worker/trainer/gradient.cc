@@ -8,6 +8,7 @@
 
 #include "common/check.h"
 #include "common/status_macros.h"
+#include "worker/model/micro_step.h"
 #include "worker/trainer/batch_tensors.h"
 
 namespace bert::trainer {
@@ -39,22 +40,20 @@ absl::StatusOr<double> NextSentenceWeight(const model::MaskedLm& model, int64_t 
 
 // Rows [rows.begin, rows.end) of the batch, in micro-batches, added to the model's gradient.
 template <typename SeedOf>
-LocalSums Accumulate(model::MaskedLm& model, const RowReader& reader, const Part& rows, const GradientOptions& options,
-                     double next_sentence_weight, SeedOf seed_of) {
-  LocalSums sums;
+LocalSums Accumulate(model::MicroStep& micro_step, int64_t pad_id, const RowReader& reader, const Part& rows,
+                     const GradientOptions& options, double next_sentence_weight, SeedOf seed_of) {
   int64_t number = 0;
   for (int64_t begin = rows.begin; begin < rows.end; begin += options.micro_batch_size, ++number) {
     const int64_t end = std::min<int64_t>(begin + options.micro_batch_size, rows.end);
-    const model::MaskedBatch batch = reader.Tensors(static_cast<int32_t>(begin), static_cast<int32_t>(end),
-                                                    options.max_seq_len, model.config().pad_token_id);
-    const model::LossSums loss = model.ForwardBackward(ToDevice(batch, model.parameters().grad().device()),
-                                                       seed_of(begin, number), next_sentence_weight);
-    sums.nll += loss.nll.item<double>();
-    sums.masked_tokens += loss.masked_tokens;
-    if (loss.next_sentence.rows > 0) sums.next_sentence_nll += loss.next_sentence.nll.item<double>();
+    const model::MaskedBatch batch =
+        reader.Tensors(static_cast<int32_t>(begin), static_cast<int32_t>(end), options.max_seq_len, pad_id);
+    micro_step.Run(batch, seed_of(begin, number), next_sentence_weight);
   }
-  sums.tokens = reader.TokenCount(static_cast<int32_t>(rows.begin), static_cast<int32_t>(rows.end));
-  return sums;
+  const model::MicroStepSums sums = micro_step.TakeSums();
+  return {.nll = sums.nll,
+          .masked_tokens = sums.masked_tokens,
+          .tokens = reader.TokenCount(static_cast<int32_t>(rows.begin), static_cast<int32_t>(rows.end)),
+          .next_sentence_nll = sums.next_sentence_nll};
 }
 
 void FillTail(const LocalSums& sums, bool stop, double* tail) {
@@ -77,6 +76,7 @@ class FlatGradient : public GradientComputer {
  public:
   FlatGradient(model::MaskedLm* model, collective::Collective* group, StepTime* time, const GradientOptions& options)
       : model_(model),
+        micro_step_(model::MakeMicroStep(model)),
         group_(group),
         time_(time),
         options_(options),
@@ -96,7 +96,7 @@ class FlatGradient : public GradientComputer {
       const PhaseTimer timer(time_, Phase::kCompute);
       model_->parameters().ZeroGrad();
       const LocalSums sums =
-          Accumulate(*model_, reader, {0, rows_.size()}, options_, weight,
+          Accumulate(*micro_step_, model_->config().pad_token_id, reader, {0, rows_.size()}, options_, weight,
                      [&](int64_t begin, int64_t) { return DropoutSeed(options_.seed, step, rows_.begin + begin, 0); });
       FillTail(sums, stop, tail.mutable_data_ptr<double>());
     }
@@ -110,6 +110,7 @@ class FlatGradient : public GradientComputer {
 
  private:
   model::MaskedLm* const model_;
+  const std::unique_ptr<model::MicroStep> micro_step_;
   collective::Collective* const group_;
   StepTime* const time_;
   const GradientOptions options_;
@@ -122,6 +123,7 @@ class LaneGradient : public GradientComputer {
   LaneGradient(model::MaskedLm* model, collective::Collective* group, StepTime* time, const GradientOptions& options,
                int lanes)
       : model_(model),
+        micro_step_(model::MakeMicroStep(model)),
         group_(group),
         time_(time),
         options_(options),
@@ -176,9 +178,9 @@ class LaneGradient : public GradientComputer {
     for (int64_t lane = own_.begin; lane < own_.end; ++lane) {
       const Part rows = LaneRows(lane);
       model_->parameters().ZeroGrad();
-      const LocalSums sums =
-          Accumulate(*model_, reader, {rows.begin - rows_.begin, rows.end - rows_.begin}, options_, weight,
-                     [&](int64_t, int64_t number) { return DropoutSeed(options_.seed, step, lane, number); });
+      const LocalSums sums = Accumulate(
+          *micro_step_, model_->config().pad_token_id, reader, {rows.begin - rows_.begin, rows.end - rows_.begin},
+          options_, weight, [&](int64_t, int64_t number) { return DropoutSeed(options_.seed, step, lane, number); });
       gradients_[lane - own_.begin].copy_(model_->parameters().grad());
       FillTail(sums, stop, tails.mutable_data_ptr<double>() + (lane - own_.begin) * kTailSize);
     }
@@ -210,6 +212,7 @@ class LaneGradient : public GradientComputer {
   }
 
   model::MaskedLm* const model_;
+  const std::unique_ptr<model::MicroStep> micro_step_;
   collective::Collective* const group_;
   StepTime* const time_;
   const GradientOptions options_;

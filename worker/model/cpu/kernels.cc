@@ -327,6 +327,11 @@ void CrossEntropy(const CrossEntropyArgs<T>& a) {
   float* d_bias = a.d_bias;
   for (int64_t row = a.begin; row < a.end; ++row) {
     T* logits = a.logits + row * columns;
+    if (a.labels[row] < 0) {
+      a.nll[row] = 0;
+      for (int64_t c = 0; d_bias != nullptr && c < columns; ++c) Store(&logits[c], 0.0f);
+      continue;
+    }
 #pragma omp simd
     for (int64_t c = 0; c < columns; ++c) scratch[c] = Load(logits[c]) + Load(bias[c]);
     const float label_logit = scratch[a.labels[row]];
