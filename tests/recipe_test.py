@@ -53,10 +53,9 @@ class RecipeTest(cluster.ClusterTest):
         self.assertIn(f"{total}/{total}", c.ctl("list"))
 
         interrupted = submit(c, name="interrupted")
-        # In the second phase, behind the border between two of its steps.
-        border = round(0.8 * total)
-        step = (border // 5 + 1) * 5
-        self.assertLess(step, total)
+        # Behind the ramp and well before the second phase, so that the next generation crosses into it.
+        step = total // 2 // 5 * 5
+        self.assertGreater(step, 0.3 * total)
         marker = c.home / "checkpoints" / interrupted / f"step-{step:08}"
         cluster.wait_for(f"the checkpoint of step {step}", marker.exists, poll_seconds=0.002)
         for pid in c.trainers():
