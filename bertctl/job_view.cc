@@ -17,7 +17,8 @@ constexpr size_t kShownEvents = 10;
 constexpr size_t kShownCheckpoints = 5;
 
 std::string Steps(const v1::Job& job) {
-  return fmt::format("{}/{}", job.last_step().step(), job.spec().train().steps());
+  const int64_t steps = TotalSteps(job);
+  return fmt::format("{}/{}", job.last_step().step(), steps > 0 ? fmt::format("{}", steps) : "?");
 }
 
 // "node-a:0-1,node-b:0"
@@ -50,9 +51,9 @@ std::string TimeText(const v1::TimeShares& shares) {
 void DescribeProgress(const v1::Job& job, std::string& out) {
   if (job.has_last_step()) {
     const v1::StepMetrics& step = job.last_step();
-    const int64_t steps = job.spec().train().steps();
+    const int64_t steps = TotalSteps(job);
     Field(out, "Progress",
-          fmt::format("step {} of {} ({}), epoch {:.2f}", FormatCount(step.step()), FormatCount(steps),
+          fmt::format("step {} of {} ({}), epoch {:.2f}", FormatCount(step.step()), FormatTotalSteps(job),
                       FormatShare(steps > 0 ? static_cast<double>(step.step()) / static_cast<double>(steps) : 0),
                       step.epoch()));
     Field(out, "Last step",
@@ -66,6 +67,11 @@ void DescribeProgress(const v1::Job& job, std::string& out) {
           fmt::format("loss {}, perplexity {:.1f}, accuracy {} at step {} over {} masked tokens",
                       FormatLoss(validation.loss()), validation.perplexity(), FormatShare(validation.accuracy()),
                       FormatCount(validation.step()), FormatCount(validation.masked_tokens())));
+    if (validation.has_next_sentence_loss()) {
+      Field(out, "",
+            fmt::format("next sentence: loss {}, accuracy {}", FormatLoss(validation.next_sentence_loss()),
+                        FormatShare(validation.next_sentence_accuracy())));
+    }
   }
 }
 

@@ -75,14 +75,14 @@ std::string ProgressLine(const v1::Job& job, std::optional<absl::Duration> step_
     return Cut(line, width);
   }
   const v1::StepMetrics& step = job.last_step();
-  const int64_t steps = job.spec().train().steps();
+  const int64_t steps = TotalSteps(job);
   const double share = steps > 0 ? static_cast<double>(step.step()) / static_cast<double>(steps) : 0;
   std::string text =
       fmt::format("{:3.0f}%  step {}/{}  loss {}  {} tokens/s", 100 * std::min(share, 1.0), FormatCount(step.step()),
-                  FormatCount(steps), FormatLoss(step.loss()), FormatRate(step.tokens_per_second()));
-  if (step.step() >= steps) {
+                  FormatTotalSteps(job), FormatLoss(step.loss()), FormatRate(step.tokens_per_second()));
+  if (steps > 0 && step.step() >= steps) {
     text += "  finishing";
-  } else if (step_duration) {
+  } else if (steps > 0 && step_duration) {
     text += "  ETA " + FormatAge(*step_duration * (steps - step.step()));
   }
   constexpr int kBarCells = 20;
@@ -132,8 +132,8 @@ std::string EndSummary(const v1::Job& job) {
   if (job.state() == v1::JOB_STATE_FAILED && !job.reason().empty()) out += ": " + Printable(job.reason());
   out += "\n";
   if (job.has_last_step()) {
-    out += fmt::format("  step {} of {}, loss {}\n", FormatCount(job.last_step().step()),
-                       FormatCount(job.spec().train().steps()), FormatLoss(job.last_step().loss()));
+    out += fmt::format("  step {} of {}, loss {}\n", FormatCount(job.last_step().step()), FormatTotalSteps(job),
+                       FormatLoss(job.last_step().loss()));
   }
   if (job.has_last_validation()) {
     out += fmt::format("  validation at step {}: {}\n", FormatCount(job.last_validation().step()),

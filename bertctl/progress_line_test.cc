@@ -8,6 +8,7 @@ namespace bert::ctl {
 namespace {
 
 using testing::ElementsAre;
+using testing::HasSubstr;
 using testing::IsEmpty;
 
 TEST(ProgressLineTest, ShowsARunningJob) {
@@ -139,6 +140,15 @@ TEST(EndSummaryTest, OfAFailureWithItsRootCause) {
   EXPECT_THAT(EndSummary(job), testing::StartsWith("job tiny-english-ab12c failed: no restarts left: rank 1 on node "
                                                    "node-a was killed by signal 9 (SIGKILL)\n"
                                                    "  the last lines of rank 1"));
+}
+
+TEST(ProgressLineTest, CountsAsTheTrainersDoWhereTheJobGivesNoSteps) {
+  v1::Job job = ExampleJob();
+  job.mutable_spec()->mutable_train()->clear_steps();
+  EXPECT_THAT(ProgressLine(job, absl::Milliseconds(450), 0), HasSubstr("step 240/?  loss"));
+  job.mutable_last_step()->set_total_steps(960);
+  EXPECT_EQ(ProgressLine(job, absl::Milliseconds(450), 0),
+            "[#####---------------]  25%  step 240/960  loss 5.1234  8,343 tokens/s  ETA 5m24s");
 }
 
 }  // namespace

@@ -78,4 +78,14 @@ std::string Printable(std::string_view text) {
   return out;
 }
 
+int64_t TotalSteps(const v1::Job& job) {
+  const int64_t counted = job.last_step().total_steps();
+  return counted > 0 ? counted : job.spec().train().steps();
+}
+
+std::string FormatTotalSteps(const v1::Job& job) {
+  const int64_t steps = TotalSteps(job);
+  return steps > 0 ? FormatCount(steps) : "?";
+}
+
 }  // namespace bert::ctl

@@ -37,6 +37,11 @@ std::string StateName(v1::JobState state);
 // Control characters, which could move a terminal's cursor, as '?'; tabs stay.
 std::string Printable(std::string_view text);
 
+// Steps of the whole training: as the job says, or as its trainers have counted them; 0 while neither is known.
+int64_t TotalSteps(const v1::Job& job);
+// "2,000", or "?" while unknown.
+std::string FormatTotalSteps(const v1::Job& job);
+
 }  // namespace bert::ctl
 
 #endif  // BERT_BERTCTL_VALUE_FORMAT_H_

@@ -18,7 +18,8 @@ v1::JobSpec CompleteYaml(std::string_view yaml) {
 }
 
 TEST(CompletionTest, EveryPresetIsValidOnceItHasADataset) {
-  EXPECT_THAT(PresetNames(), ElementsAre("bert-base", "bert-base-pre-ln", "bert-large", "tiny"));
+  EXPECT_THAT(PresetNames(),
+              ElementsAre("bert-base", "bert-base-pre-ln", "bert-large", "bert-large-pre-ln", "fast", "tiny"));
   for (const std::string& name : PresetNames()) {
     const v1::JobSpec spec = CompleteYaml("preset: " + name + "\ndata: {dataset: english}\n");
     EXPECT_EQ(Validate(spec), absl::OkStatus()) << name;
@@ -69,6 +70,8 @@ train:
     epsilon: 1e-6
     weight_decay: 0.01
     max_grad_norm: 1
+    decay: linear
+    final_learning_rate_share: 0
   log_every_steps: 100
 validation:
   every_steps: 5000
@@ -118,8 +121,47 @@ train: {steps: 500, global_batch_size: 10}
   EXPECT_EQ(spec.train().optimizer().warmup_steps(), 50);
 }
 
+TEST(CompletionTest, WhatAJobGivesReplacesWhatItsPresetSaysOtherwise) {
+  const v1::JobSpec epochs = CompleteYaml("preset: bert-base\ntrain: {duration: {epochs: 3}}\n");
+  EXPECT_FALSE(epochs.train().has_steps());
+  EXPECT_EQ(epochs.train().duration().epochs(), 3);
+  EXPECT_EQ(epochs.train().optimizer().warmup_steps(), 10000);
+  const v1::JobSpec share = CompleteYaml("preset: bert-base\ntrain: {optimizer: {warmup_share: 0.06}}\n");
+  EXPECT_FALSE(share.train().optimizer().has_warmup_steps());
+  const v1::JobSpec steps = CompleteYaml("preset: fast\ntrain: {optimizer: {warmup_steps: 7}}\n");
+  EXPECT_FALSE(steps.train().optimizer().has_warmup_share());
+  EXPECT_EQ(CompleteYaml("train: {duration: {rows: 9}}\n").train().optimizer().warmup_share(), 0.1);
+}
+
+TEST(CompletionTest, GivesPhasesWhatTheyLeaveOut) {
+  const v1::JobSpec spec = CompleteYaml(R"(preset: bert-base
+train:
+  phases:
+    - {share: 0.9}
+    - {share: 0.1, max_seq_len: 1024, global_batch_size: 64, masking: {max_predictions_per_seq: 80}}
+)");
+  ASSERT_EQ(spec.train().phases_size(), 2);
+  const v1::PhaseSpec& first = spec.train().phases(0);
+  EXPECT_EQ(first.max_seq_len(), 128);
+  EXPECT_EQ(first.global_batch_size(), 256);
+  EXPECT_EQ(first.micro_batch_size(), 32);
+  EXPECT_EQ(first.learning_rate_scale(), 1);
+  EXPECT_EQ(first.masking().probability(), 0.15);
+  const v1::PhaseSpec& second = spec.train().phases(1);
+  EXPECT_EQ(second.global_batch_size(), 64);
+  EXPECT_EQ(second.micro_batch_size(), 4) << "as many places as 32 rows of 128";
+  EXPECT_EQ(second.masking().probability(), 0.15);
+  EXPECT_EQ(second.masking().max_predictions_per_seq(), 80);
+  EXPECT_EQ(spec.model().max_position_embeddings(), 512) << "the preset says so";
+  const v1::JobSpec counted = CompleteYaml("preset: bert-base\ntrain: {phases: [{steps: 30}, {steps: 12}]}\n");
+  EXPECT_EQ(counted.train().steps(), 42);
+}
+
 TEST(CompletionTest, CompletingTwiceChangesNothing) {
-  for (const char* yaml : {"preset: tiny\nworkers: {max: 4}\n", "name: a\n", "train: {steps: 7}\n"}) {
+  for (const char* yaml :
+       {"preset: tiny\nworkers: {max: 4}\n", "name: a\n", "train: {steps: 7}\n", "preset: fast\n",
+        "preset: bert-base\ntrain: {duration: {epochs: 2}, phases: [{share: 1}]}\n",
+        "preset: bert-base\ntrain: {phases: [{steps: 30}, {steps: 12}], batch_ramp: {start: 8}}\n"}) {
     const v1::JobSpec once = CompleteYaml(yaml);
     const auto twice = Complete(once);
     ASSERT_TRUE(twice.ok());
@@ -130,7 +172,8 @@ TEST(CompletionTest, CompletingTwiceChangesNothing) {
 TEST(CompletionTest, NamesTheNearestPreset) {
   const auto parsed = ParseJobSpec("name: a\npreset: tinny\n", "job.yaml");
   EXPECT_EQ(Complete(parsed->spec, parsed->locations).status().message(),
-            "job.yaml:2: preset: must be one of bert-base, bert-base-pre-ln, bert-large, tiny; it is 'tinny'; "
+            "job.yaml:2: preset: must be one of bert-base, bert-base-pre-ln, bert-large, bert-large-pre-ln, fast, "
+            "tiny; it is 'tinny'; "
             "did you mean 'tiny'?");
 }
 

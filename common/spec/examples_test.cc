@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <set>
 #include <sstream>
 
 #include "common/spec/job_spec.h"
@@ -17,7 +18,7 @@ TEST(ExamplesTest, ParseCompleteAndValidate) {
     if (entry.path().extension() == ".yaml") paths.push_back(entry.path());
   }
   std::sort(paths.begin(), paths.end());
-  EXPECT_GE(paths.size(), 3u);
+  std::set<std::string> presets;
   for (const std::filesystem::path& path : paths) {
     std::stringstream text;
     text << std::ifstream(path).rdbuf();
@@ -27,7 +28,9 @@ TEST(ExamplesTest, ParseCompleteAndValidate) {
     ASSERT_TRUE(complete.ok()) << complete.status();
     EXPECT_EQ(Validate(*complete, parsed->locations), absl::OkStatus());
     EXPECT_EQ(path.stem(), complete->name()) << "an example's name is its file's";
+    presets.insert(complete->preset());
   }
+  EXPECT_THAT(presets, testing::ElementsAreArray(PresetNames())) << "every preset has an example";
 }
 
 }  // namespace

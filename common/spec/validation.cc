@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <iterator>
 #include <limits>
 
 #include "absl/strings/str_cat.h"
@@ -9,6 +11,7 @@
 #include "absl/strings/strip.h"
 #include "common/spec/field_value.h"
 #include "common/spec/job_spec.h"
+#include "common/spec/recipe_check.h"
 
 namespace bert::spec {
 namespace {
@@ -59,6 +62,25 @@ constexpr Bound kBounds[] = {
     {"train.optimizer.epsilon", 0, 1, true, false},
     {"train.optimizer.weight_decay", 0, 1},
     {"train.optimizer.max_grad_norm", 0, 1e6},
+    {"train.optimizer.warmup_share", 0, 1, false, true},
+    {"train.optimizer.final_learning_rate_share", 0, 1},
+    {"train.duration.rows", 1, 1e15},
+    {"train.duration.epochs", 0, 1e6, true, false},
+    {"train.duration.tokens", 1, 1e18},
+    {"train.phases.share", 0, 1, true, false},
+    {"train.phases.steps", 1, kStepsMax},
+    {"train.phases.max_seq_len", 8, 65535},
+    {"train.phases.global_batch_size", 1, 1 << 20},
+    {"train.phases.micro_batch_size", 1, 1 << 16},
+    {"train.phases.masking.probability", 0, 1, true, false},
+    {"train.phases.masking.mask_share", 0, 1},
+    {"train.phases.masking.random_share", 0, 1},
+    {"train.phases.masking.ngram_max", 1, 16},
+    {"train.phases.masking.max_predictions_per_seq", 0, 65536},
+    {"train.phases.learning_rate_scale", 0, 1000, true, false},
+    {"train.batch_ramp.start", 1, 1 << 20},
+    {"train.batch_ramp.share", 0, 1, true, false},
+    {"train.batch_ramp.stages", 1, 1000},
     {"train.log_every_steps", 1, kStepsMax},
     {"validation.every_steps", 0, kStepsMax},
     {"validation.rows", 0, 1e12},
@@ -79,6 +101,36 @@ bool IsName(absl::string_view text) {
 
 bool IsDigest(absl::string_view text) {
   return absl::ConsumePrefix(&text, "xxh128:") && text.size() == 32 && ConsistsOf(text, "0123456789abcdef");
+}
+
+// What a job may do without, or what says the same as another field; the rest is there once a spec is complete.
+constexpr absl::string_view kOptional[] = {"preset",
+                                           "data.dataset_digest",
+                                           "train.steps",
+                                           "train.duration",
+                                           "train.duration.rows",
+                                           "train.duration.epochs",
+                                           "train.duration.tokens",
+                                           "train.optimizer.warmup_steps",
+                                           "train.optimizer.warmup_share",
+                                           "train.phases.share",
+                                           "train.phases.steps",
+                                           "train.batch_ramp"};
+
+bool IsOptional(absl::string_view path) {
+  return std::find(std::begin(kOptional), std::end(kOptional), path) != std::end(kOptional);
+}
+
+// "train.phases.share" of "train.phases[1].share".
+std::string WithoutIndex(absl::string_view path) {
+  std::string plain;
+  bool inside = false;
+  for (const char c : path) {
+    inside = inside || c == '[';
+    if (!inside) plain += c;
+    inside = inside && c != ']';
+  }
+  return plain;
 }
 
 double NumberOf(const Message& message, const FieldDescriptor& field) {
@@ -109,6 +161,8 @@ class Checker {
     CheckModel();
     CheckData();
     CheckBatches();
+    CheckRecipe(spec_, [this](const std::string& path, std::string_view problem,
+                              const std::vector<std::string>& related) { Report(path, problem, related); });
     return problems_.empty() ? absl::OkStatus() : absl::InvalidArgumentError(absl::StrJoin(problems_, "\n"));
   }
 
@@ -119,10 +173,15 @@ class Checker {
     for (int i = 0; i < message.GetDescriptor()->field_count(); ++i) {
       const FieldDescriptor& field = *message.GetDescriptor()->field(i);
       const std::string path = parent.empty() ? field.name() : absl::StrCat(parent, ".", field.name());
-      if (field.message_type() != nullptr) {
-        CheckFields(reflection.GetMessage(message, &field), path);
+      if (field.is_repeated()) {
+        for (int item = 0; item < reflection.FieldSize(message, &field); ++item) {
+          CheckFields(reflection.GetRepeatedMessage(message, &field, item), absl::StrCat(path, "[", item, "]"));
+        }
+      } else if (field.message_type() != nullptr) {
+        const bool left_out = IsOptional(path) && !reflection.HasField(message, &field);
+        if (!left_out) CheckFields(reflection.GetMessage(message, &field), path);
       } else if (!reflection.HasField(message, &field)) {
-        if (path != "preset" && path != "data.dataset_digest") ReportMissing(path);
+        if (!IsOptional(WithoutIndex(path))) ReportMissing(path);
       } else if (field.cpp_type() == FieldDescriptor::CPPTYPE_ENUM) {
         const int number = reflection.GetEnumValue(message, &field);
         if (number == 0 || field.enum_type()->FindValueByNumber(number) == nullptr) {
@@ -135,8 +194,9 @@ class Checker {
   }
 
   void CheckBound(const Message& message, const FieldDescriptor& field, const std::string& path) {
+    const std::string plain = WithoutIndex(path);
     for (const Bound& bound : kBounds) {
-      if (path != bound.path) continue;
+      if (plain != bound.path) continue;
       const double value = NumberOf(message, field);
       // Written so that NaN fails.
       const bool above = bound.min_is_open ? value > bound.min : value >= bound.min;
@@ -218,11 +278,14 @@ class Checker {
                          train.global_batch_size()),
              {"workers.max"});
     }
-    if (train.has_steps() && train.steps() > 0 && train.optimizer().warmup_steps() >= train.steps()) {
-      Report(
-          "train.optimizer.warmup_steps",
-          fmt::format("must be less than train.steps ({}); it is {}", train.steps(), train.optimizer().warmup_steps()),
-          {"train.steps"});
+    const v1::OptimizerSpec& optimizer = train.optimizer();
+    if (optimizer.has_warmup_steps() && optimizer.has_warmup_share()) {
+      Report("train.optimizer.warmup_steps", "and train.optimizer.warmup_share are both given; give one",
+             {"train.optimizer.warmup_share"});
+    } else if (train.has_steps() && train.steps() > 0 && optimizer.warmup_steps() >= train.steps()) {
+      Report("train.optimizer.warmup_steps",
+             fmt::format("must be less than train.steps ({}); it is {}", train.steps(), optimizer.warmup_steps()),
+             {"train.steps"});
     }
   }
 

@@ -128,6 +128,11 @@ TEST(ValidationTest, HoldsEveryBound) {
                                     "train.optimizer.weight_decay=-1",
                                     "train.optimizer.max_grad_norm=-1",
                                     "train.log_every_steps=0",
+                                    "train.optimizer.warmup_share=1",
+                                    "train.optimizer.final_learning_rate_share=1.1",
+                                    "train.duration.rows=0",
+                                    "train.duration.epochs=0",
+                                    "train.duration.tokens=-1",
                                     "validation.every_steps=-1",
                                     "validation.rows=-1",
                                     "checkpoint.every_steps=0",
@@ -162,6 +167,70 @@ TEST(ValidationTest, PairsNeedATypeForEachPart) {
   EXPECT_EQ(Problems(kGood, {"data.rows=sentence_pair", "model.type_vocab_size=1"}),
             "--set model.type_vocab_size=1: model.type_vocab_size: must be at least 2 with data.rows sentence_pair, a "
             "type for each part; it is 1");
+}
+
+TEST(ValidationTest, TakesOneLength) {
+  EXPECT_EQ(With("train.duration.epochs=3"), "");
+  EXPECT_EQ(Problems(kGood, {"train.duration.epochs=3", "train.duration.rows=100"}),
+            "--set train.duration.rows=100: train.duration: must hold one of rows, epochs and tokens; it holds 2");
+  EXPECT_EQ(Problems("preset: tiny\ndata: {dataset: a}\ntrain:\n  steps: 5\n  duration: {rows: 9}\n"),
+            "job.yaml:5: train.duration: and train.steps are both given; give one");
+  EXPECT_EQ(Problems(kGood, {"train.optimizer.warmup_steps=3", "train.optimizer.warmup_share=0.1"}),
+            "--set train.optimizer.warmup_steps=3: train.optimizer.warmup_steps: and train.optimizer.warmup_share are "
+            "both given; give one");
+}
+
+constexpr char kPhases[] = R"(preset: tiny
+data: {dataset: english}
+train:
+  phases:
+    - share: 0.9
+      max_seq_len: 64
+    - share: 0.1
+      max_seq_len: 256
+      masking: {probability: 0.3}
+)";
+
+TEST(ValidationTest, AcceptsPhases) {
+  EXPECT_EQ(Problems(kPhases), "");
+  EXPECT_EQ(Problems(kPhases, {"train.duration.epochs=2.5"}), "");
+  EXPECT_EQ(Problems("preset: tiny\ndata: {dataset: a}\ntrain: {phases: [{steps: 30}, {steps: 12}]}\n"), "");
+}
+
+TEST(ValidationTest, NamesTheItemOfAList) {
+  std::string yaml = kPhases;
+  const auto with = [&](std::string_view from, std::string_view to) {
+    std::string changed = yaml;
+    changed.replace(changed.find(from), from.size(), to);
+    return Problems(changed);
+  };
+  EXPECT_EQ(with("max_seq_len: 256", "max_seq_len: 1024"),
+            "job.yaml:8: train.phases[1].max_seq_len: must be at most model.max_position_embeddings (512); it is 1024");
+  EXPECT_EQ(with("probability: 0.3", "probability: 0"),
+            "job.yaml:9: train.phases[1].masking.probability: must be more than 0 and at most 1; it is 0");
+  EXPECT_EQ(with("share: 0.1", "share: 0.2"),
+            "job.yaml:4: train.phases: must have shares that add up to 1; they add up to 1.1");
+  EXPECT_EQ(with("share: 0.1", "steps: 10"), "job.yaml:4: train.phases: must have a share each, or steps each");
+  EXPECT_EQ(with("share: 0.1", "global_batch_size: 8"),
+            "job.yaml:4: train.phases: must have a share each, or steps each");
+}
+
+TEST(ValidationTest, PhasesInStepsAddUp) {
+  EXPECT_EQ(Problems("preset: tiny\ndata: {dataset: a}\ntrain:\n  steps: 50\n  phases: [{steps: 30}, {steps: 12}]\n"),
+            "job.yaml:5: train.phases: must have as many steps together as train.steps (50); they have 42");
+  EXPECT_EQ(Problems("preset: tiny\ndata: {dataset: a}\ntrain:\n  duration: {rows: 50}\n  phases: [{steps: 30}]\n"),
+            "job.yaml:5: train.phases: must have shares where train.duration says how long");
+}
+
+TEST(ValidationTest, ARampBeginsBetweenTheRanksAndTheBatch) {
+  EXPECT_EQ(With("train.batch_ramp.start=8"), "");
+  EXPECT_EQ(
+      With("train.batch_ramp.start=65"),
+      "--set train.batch_ramp.start=65: train.batch_ramp.start: must be at most the global batch (64 rows); it is "
+      "65");
+  EXPECT_EQ(Problems(kGood, {"train.batch_ramp.start=2", "workers.max=3"}),
+            "--set train.batch_ramp.start=2: train.batch_ramp.start: must be at least workers.max (3), a row for each; "
+            "it is 2");
 }
 
 TEST(ValidationTest, KeepsDatasetsInsideTheDataRoot) {

@@ -90,6 +90,10 @@ class Reader {
         Report(location, here, UnknownField(*message->GetDescriptor(), parent, names[i]));
         return;
       }
+      if (field->is_repeated()) {
+        Report(location, here, "is a list; give it in the file");
+        return;
+      }
       if (field->message_type() == nullptr) {
         if (!last) {
           Report(location, here, "is a value and has no fields");
@@ -174,10 +178,27 @@ class Reader {
     }
   }
 
+  // Items are "path[0]", "path[1]", ...
+  void ReadList(const YAML::Node& value, const std::string& path, const FieldDescriptor& field, Message& message) {
+    if (!value.IsSequence() || value.size() == 0) {
+      Report(value.Mark(), path,
+             absl::StrCat("must be a list, each item with fields (", FieldNames(*field.message_type()), ")"));
+      return;
+    }
+    for (size_t i = 0; i < value.size(); ++i) {
+      const std::string item = fmt::format("{}[{}]", path, i);
+      out_.locations[item] = Location(value[i].Mark());
+      ReadMessage(value[i], item, *message.GetReflection()->AddMessage(&message, &field));
+    }
+  }
+
   void ReadField(const YAML::Node& key, const YAML::Node& value, const std::string& path, const FieldDescriptor& field,
                  Message& message) {
     if (value.IsNull()) {
       Report(key.Mark(), path, "has no value; give one or remove the field");
+    } else if (field.is_repeated()) {
+      out_.locations[path] = Location(key.Mark());
+      ReadList(value, path, field, message);
     } else if (field.message_type() != nullptr) {
       out_.locations[path] = Location(key.Mark());
       ReadMessage(value, path, *message.GetReflection()->MutableMessage(&message, &field));

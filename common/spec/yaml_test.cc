@@ -92,6 +92,37 @@ TEST(YamlTest, NamesTheRightPlaceOfAMisplacedField) {
             "job.yaml:2: workers.colour: unknown field; 'workers' has: min, max");
 }
 
+TEST(YamlTest, ReadsAndWritesLists) {
+  const char* const yaml = R"(train:
+  phases:
+  - share: 0.9
+    max_seq_len: 128
+  - share: 0.1
+    masking:
+      probability: 0.3
+)";
+  const v1::JobSpec spec = Parse(yaml);
+  ASSERT_EQ(spec.train().phases_size(), 2);
+  EXPECT_EQ(spec.train().phases(0).max_seq_len(), 128);
+  EXPECT_EQ(spec.train().phases(1).masking().probability(), 0.3);
+  EXPECT_EQ(ToYaml(spec), yaml);
+  EXPECT_TRUE(MessageDifferencer::Equals(Parse("train: {phases: [{share: 0.9, max_seq_len: 128}, {share: 0.1, masking: "
+                                               "{probability: 0.3}}]}"),
+                                         spec));
+  const auto parsed = ParseJobSpec(yaml, "job.yaml");
+  EXPECT_EQ(parsed->locations.at("train.phases[1].share"), "job.yaml:5");
+}
+
+TEST(YamlTest, NamesTheItemOfAListThatIsWrong) {
+  EXPECT_EQ(Problems("train:\n  phases:\n    - {share: 0.5}\n    - {shar: 0.5}\n"),
+            "job.yaml:4: train.phases[1].shar: unknown field; did you mean 'train.phases[1].share'?");
+  EXPECT_EQ(Problems("train:\n  phases: {share: 1}\n").substr(0, 53),
+            "job.yaml:2: train.phases: must be a list, each item w");
+  EXPECT_EQ(Problems("train:\n  phases: []\n").substr(0, 45), "job.yaml:2: train.phases: must be a list, eac");
+  EXPECT_EQ(Problems("name: a\n", {"train.phases.share=1"}),
+            "--set train.phases.share=1: train.phases: is a list; give it in the file");
+}
+
 TEST(YamlTest, RefusesDuplicateKeys) {
   EXPECT_EQ(Problems("name: a\ntrain:\n  steps: 5\n  steps: 6\nname: b\n"),
             "job.yaml:4: train.steps: given twice, first on line 3\n"
@@ -101,7 +132,7 @@ TEST(YamlTest, RefusesDuplicateKeys) {
 TEST(YamlTest, RefusesWrongTypes) {
   EXPECT_EQ(Problems("train: 5\n"),
             "job.yaml:1: train: must hold fields (steps, global_batch_size, micro_batch_size, precision, optimizer, "
-            "log_every_steps), not a single value");
+            "log_every_steps, duration, phases, batch_ramp), not a single value");
   EXPECT_EQ(Problems("workers: [1, 2]\n"), "job.yaml:1: workers: must hold fields (min, max), not a list");
   EXPECT_EQ(Problems("seed: [1]\n"), "job.yaml:1: seed: must be a single value, not a list");
   EXPECT_EQ(Problems("seed: {a: 1}\n"), "job.yaml:1: seed: must be a single value, not fields");
@@ -165,7 +196,7 @@ TEST(YamlTest, NamesWhatIsWrongWithAnOverride) {
             R"(--set train.stepz=5: train.stepz: unknown field; did you mean 'train.steps'?
 --set train.steps=x: train.steps: must be a whole number in digits only; it is 'x'
 --set train=5: train: holds fields; set one of them: steps, global_batch_size, micro_batch_size, )"
-            R"(precision, optimizer, log_every_steps
+            R"(precision, optimizer, log_every_steps, duration, phases, batch_ramp
 --set train.steps=: train.steps: has no value
 --set seed.a=1: seed: is a value and has no fields
 --set seed: must be of the form field.path=value

@@ -24,7 +24,11 @@ absl::StatusOr<std::unique_ptr<BatchSampler>> BatchSampler::Create(std::shared_p
   if (order.global_batch_size < 1) {
     return absl::InvalidArgumentError(absl::StrCat("global_batch_size ", order.global_batch_size, " is below 1"));
   }
-  if (order.split == corpus::SplitKind::kTrain && rows->rows() == 0) {
+  const bool train = order.split == corpus::SplitKind::kTrain;
+  if (order.first_row < 0 || order.first_row >= kRowNumberMax || (!train && order.first_row != 0)) {
+    return absl::InvalidArgumentError(absl::StrCat("first_row ", order.first_row, " does not exist"));
+  }
+  if (train && rows->rows() == 0) {
     return absl::FailedPreconditionError(
         absl::StrCat("dataset ", rows->dataset().directory(), ": the train split is empty"));
   }
@@ -43,7 +47,7 @@ absl::Status BatchSampler::CheckRange(int64_t step, int32_t row_begin, int32_t r
   }
   const bool too_far = step >= kRowNumberMax / order_.global_batch_size;
   const bool past_last_epoch = !too_far && permutation_.has_value() &&
-                               (step + 1) * order_.global_batch_size / rows_->rows() >
+                               (order_.first_row + (step + 1) * order_.global_batch_size) / rows_->rows() >
                                    static_cast<int64_t>(std::numeric_limits<uint32_t>::max());
   if (step < 0 || too_far || past_last_epoch) {
     return absl::InvalidArgumentError(absl::StrCat("step ", step, " does not exist"));
@@ -63,7 +67,7 @@ absl::Status BatchSampler::FillRows(int64_t step, int32_t row_begin, int32_t row
   batch->Clear();
   batch->step = step;
   batch->row_begin = row_begin;
-  const int64_t first = step * order_.global_batch_size;
+  const int64_t first = order_.first_row + step * order_.global_batch_size;
   const int64_t end = first + ExistingEnd(step, row_end);
   located_.clear();
   for (int64_t number = first + row_begin; number < end; ++number) located_.push_back(Locate(number));

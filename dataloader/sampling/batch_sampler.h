@@ -17,21 +17,22 @@
 
 namespace bert::sampling {
 
-// Global row g of step s is number s * global_batch_size + g in the order of the split:
+// Global row g of step s is number first_row + s * global_batch_size + g in the order of the split:
 //   train       the epochs one after the other, without end, each its own permutation of all rows;
 //   validation  the stored order, once; what lies past its end does not exist.
 struct BatchOrder {
   corpus::SplitKind split = corpus::SplitKind::kTrain;
   uint64_t seed = 0;
   int32_t global_batch_size = 1;
+  int64_t first_row = 0;  // At least 0; of validation 0.
 };
 
 // Nothing is remembered between calls but scratch memory: FillRows gives the same rows whatever was asked before, in
 // which ranges, and by which process. Not thread-safe; one for each stream.
 class BatchSampler {
  public:
-  // INVALID_ARGUMENT: masking or global_batch_size. FAILED_PRECONDITION: the split is empty, so there is nothing to
-  // train on.
+  // INVALID_ARGUMENT: masking, global_batch_size or first_row. FAILED_PRECONDITION: the split is empty, so there is
+  // nothing to train on.
   static absl::StatusOr<std::unique_ptr<BatchSampler>> Create(std::shared_ptr<const RowIndex> rows,
                                                               const BatchOrder& order, const Masking& masking);
 

@@ -198,5 +198,18 @@ TEST_F(BatchSamplerTest, MistakesAreRefused) {
   EXPECT_EQ(BatchSampler::Create(*empty, {}, {}).status().code(), absl::StatusCode::kFailedPrecondition);
 }
 
+// A training whose batch size changes counts its steps anew, at a row further on.
+TEST_F(BatchSamplerTest, StepsCanBeginAtAnyRow) {
+  const BatchOrder whole{.split = SplitKind::kTrain, .seed = 8, .global_batch_size = 5};
+  const BatchOrder later{.split = SplitKind::kTrain, .seed = 8, .global_batch_size = 3, .first_row = 35};
+  RowBatch expected, actual;
+  ASSERT_TRUE(MakeSampler(whole)->FillRows(8, 1, 4, &expected).ok());  // Rows 41 to 43.
+  ASSERT_TRUE(MakeSampler(later)->FillRows(2, 0, 3, &actual).ok());
+  EXPECT_EQ(actual.token_ids, expected.token_ids);
+  EXPECT_EQ(actual.labels, expected.labels);
+  EXPECT_FALSE(BatchSampler::Create(train_, {.split = SplitKind::kTrain, .first_row = -1}, {}).ok());
+  EXPECT_FALSE(BatchSampler::Create(validation_, {.split = SplitKind::kValidation, .first_row = 1}, {}).ok());
+}
+
 }  // namespace
 }  // namespace bert::sampling

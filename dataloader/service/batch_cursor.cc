@@ -63,8 +63,10 @@ absl::StatusOr<sampling::RowFormat> RowFormatOf(v1::RowFormat rows) {
 }
 
 absl::StatusOr<std::unique_ptr<BatchCursor>> BatchCursor::Open(const v1::OpenStream& open, DatasetCache& datasets) {
-  sampling::BatchOrder order{
-      .split = corpus::SplitKind::kTrain, .seed = open.seed(), .global_batch_size = open.global_batch_size()};
+  sampling::BatchOrder order{.split = corpus::SplitKind::kTrain,
+                             .seed = open.seed(),
+                             .global_batch_size = open.global_batch_size(),
+                             .first_row = open.first_row()};
   switch (open.split()) {
     case v1::SPLIT_TRAIN:
       break;

@@ -8,6 +8,7 @@
 
 #include "dataloader/sampling/row_format.h"
 #include "worker/model/model_config.h"
+#include "worker/trainer/schedule.h"
 
 namespace bert::trainer {
 
@@ -24,11 +25,39 @@ struct MaskingPlan {
 struct OptimizerPlan {
   double learning_rate = 1e-4;  // At the end of the warmup.
   int64_t warmup_steps = 0;
+  double warmup_share = 0;  // Of all steps, instead of warmup_steps where it is not 0.
+  Decay decay = Decay::kLinear;
+  double final_share = 0;  // Of the peak, at the last step.
   double beta1 = 0.9;
   double beta2 = 0.999;
   double epsilon = 1e-6;
   double weight_decay = 0.01;
   double max_grad_norm = 1.0;  // 0: no clipping.
+};
+
+// How long to train: without a number of steps, one of these is not 0.
+struct DurationPlan {
+  int64_t rows = 0;
+  double epochs = 0;
+  int64_t tokens = 0;  // Rows times their max_seq_len.
+};
+
+// As bert.v1.PhaseSpec, complete.
+struct PhasePlan {
+  double share = 1;   // Of all steps.
+  int64_t steps = 0;  // Instead of the share where it is not 0.
+  int32_t max_seq_len = 128;
+  int32_t global_batch_size = 1;
+  int32_t micro_batch_size = 1;
+  MaskingPlan masking = {};
+  double learning_rate_scale = 1;
+};
+
+// The batch grows from `start` rows to its phase's in equal stages over the first steps.
+struct BatchRampPlan {
+  int32_t start = 0;  // 0: no ramp.
+  double share = 0;   // Of all steps.
+  int32_t stages = 1;
 };
 
 // The job spec, complete and checked.
@@ -42,7 +71,10 @@ struct JobPlan {
   sampling::RowFormat row_format = sampling::RowFormat::kPacked;
   MaskingPlan masking;
   OptimizerPlan optimizer;
-  int64_t steps = 1;
+  int64_t steps = 1;  // 0 where `duration` says how long.
+  DurationPlan duration;
+  std::vector<PhasePlan> phases;  // Empty: one, of the fields of this struct.
+  BatchRampPlan batch_ramp;
   int32_t global_batch_size = 1;
   int32_t micro_batch_size = 1;
   int64_t log_every_steps = 10;

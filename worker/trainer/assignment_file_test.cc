@@ -83,5 +83,45 @@ TEST(AssignmentFileTest, NamesTheFileAndWhatIsWrong) {
   EXPECT_EQ(ReadAssignmentFile("/nowhere/a.json").status().code(), absl::StatusCode::kNotFound);
 }
 
+TEST(AssignmentFileTest, ReadsPhasesOfPairsAndALengthInEpochs) {
+  std::string json = Replaced(kJson, "ROW_FORMAT_TRUNCATE_PAD", "ROW_FORMAT_SENTENCE_PAIR");
+  json = Replaced(json, "\"steps\": \"2000\", ", R"("duration": {"epochs": 2.5}, "phases": [
+      {"share": 0.75, "maxSeqLen": 64, "globalBatchSize": 32, "microBatchSize": 8, "learningRateScale": 1.0,
+       "masking": {"probability": 0.15, "maskShare": 0.8, "randomShare": 0.1, "ngramMax": 1}},
+      {"share": 0.25, "maxSeqLen": 128, "globalBatchSize": 16, "microBatchSize": 4, "learningRateScale": 0.5,
+       "masking": {"probability": 0.3, "maskShare": 0.8, "randomShare": 0.1, "ngramMax": 1}}],
+      "batchRamp": {"start": 4, "share": 0.5, "stages": 3}, )");
+  json = Replaced(json, "\"warmupSteps\": \"200\"",
+                  R"("warmupShare": 0.06, "decay": "LEARNING_RATE_DECAY_COSINE", "finalLearningRateShare": 0.1)");
+  const auto assignment = ParseAssignment(json, "a.json");
+  ASSERT_TRUE(assignment.ok()) << assignment.status();
+  const JobPlan& plan = assignment->plan;
+  EXPECT_EQ(plan.row_format, sampling::RowFormat::kSentencePair);
+  EXPECT_TRUE(plan.model.next_sentence);
+  EXPECT_EQ(plan.steps, 0);
+  EXPECT_EQ(plan.duration.epochs, 2.5);
+  ASSERT_EQ(plan.phases.size(), 2u);
+  EXPECT_EQ(plan.phases[0].max_seq_len, 64);
+  EXPECT_EQ(plan.phases[1].share, 0.25);
+  EXPECT_EQ(plan.phases[1].masking.probability, 0.3);
+  EXPECT_EQ(plan.phases[1].learning_rate_scale, 0.5);
+  EXPECT_EQ(plan.batch_ramp.start, 4);
+  EXPECT_EQ(plan.batch_ramp.stages, 3);
+  EXPECT_EQ(plan.optimizer.warmup_share, 0.06);
+  EXPECT_EQ(plan.optimizer.decay, Decay::kCosine);
+  EXPECT_EQ(plan.optimizer.final_share, 0.1);
+  // No length at all is none.
+  EXPECT_FALSE(ParseAssignment(Replaced(json, "\"epochs\": 2.5", ""), "a.json").ok());
+}
+
+TEST(AssignmentFileTest, WithoutPhasesThereIsOne) {
+  const auto assignment = ParseAssignment(kJson, "a.json");
+  ASSERT_TRUE(assignment.ok()) << assignment.status();
+  ASSERT_EQ(assignment->plan.phases.size(), 1u);
+  EXPECT_EQ(assignment->plan.phases[0].global_batch_size, 64);
+  EXPECT_EQ(assignment->plan.phases[0].masking.ngram_max, 3);
+  EXPECT_FALSE(assignment->plan.model.next_sentence);
+}
+
 }  // namespace
 }  // namespace bert::trainer

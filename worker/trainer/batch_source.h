@@ -14,9 +14,11 @@ namespace bert::trainer {
 enum class Split { kTrain, kValidation };
 
 // This rank's part of every step: global rows [row_begin, row_end) of steps [first_step, last_step), each of
-// `global_rows` rows.
+// `global_rows` rows. Steps are those of the range: step 0 begins at row `first_row` of the split's order.
 struct RowRange {
   Split split = Split::kTrain;
+  int32_t phase = 0;  // Whose length and masking the rows have.
+  int64_t first_row = 0;
   int32_t global_rows = 1;
   int32_t row_begin = 0;
   int32_t row_end = 1;

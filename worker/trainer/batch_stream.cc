@@ -179,6 +179,7 @@ class BatchStream : public BatchSource {
     open.set_global_batch_size(options_.range.global_rows);
     open.set_row_begin(options_.range.row_begin);
     open.set_row_end(options_.range.row_end);
+    open.set_first_row(options_.range.first_row);
     open.set_first_step(next_step_);
     open.set_last_step(options_.range.last_step);
     open.set_rows_per_response(rows_per_response_);

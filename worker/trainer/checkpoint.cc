@@ -54,6 +54,7 @@ std::string StateJson(const TrainingState& state) {
       {"lanes", state.lanes},
       {"dataset", state.dataset},
       {"dataset_digest", state.dataset_digest},
+      {"recipe", state.recipe},
   };
   return json.dump(2) + "\n";
 }
@@ -236,6 +237,7 @@ absl::StatusOr<TrainingState> ReadTrainingState(const std::string& directory) {
     json.at("lanes").get_to(state.lanes);
     json.at("dataset").get_to(state.dataset);
     json.at("dataset_digest").get_to(state.dataset_digest);
+    state.recipe = json.value("recipe", "");
   } catch (const nlohmann::json::exception& error) {
     return absl::DataLossError(absl::StrCat(path, ": ", error.what()));
   }
@@ -256,6 +258,7 @@ absl::Status CheckCompatible(const TrainingState& found, const TrainingState& wa
   compare("train.optimizer.warmup_steps", found.warmup_steps, wanted.warmup_steps);
   compare("train.optimizer.learning_rate", found.learning_rate, wanted.learning_rate);
   compare("data.max_seq_len", found.max_seq_len, wanted.max_seq_len);
+  if (!found.recipe.empty()) compare("train", found.recipe, wanted.recipe);
   compare("deterministic", found.deterministic, wanted.deterministic);
   compare("workers.max", found.lanes, wanted.lanes);
   if (differences.empty()) return absl::OkStatus();

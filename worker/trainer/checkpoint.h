@@ -36,6 +36,8 @@ struct TrainingState {
   int32_t lanes = 1;  // Where deterministic.
   std::string dataset;
   std::string dataset_digest;
+  std::string recipe =
+      {};  // Phases, batch sizes, masking and decay, in words; empty in checkpoints of earlier versions.
 
   friend bool operator==(const TrainingState&, const TrainingState&) = default;
 };

@@ -23,6 +23,7 @@ struct StepMetrics {
   int64_t masked_tokens = 0;
   double epoch = 0;
   absl::Time time;
+  int64_t total_steps = 0;
   std::optional<double> next_sentence_loss = std::nullopt;
 };
 

@@ -34,6 +34,7 @@ void FillStep(const StepMetrics& step, v1::StepMetrics& out) {
   out.set_masked_tokens(step.masked_tokens);
   out.set_epoch(step.epoch);
   FillTime(step.time, *out.mutable_time());
+  out.set_total_steps(step.total_steps);
   if (step.next_sentence_loss) out.set_next_sentence_loss(*step.next_sentence_loss);
 }
 

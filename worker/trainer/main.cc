@@ -97,19 +97,19 @@ absl::Status Run(const Flags& flags, AbruptEnd& end) {
                      .loaders = &loaders,
                      .end = &end,
                      .describe_dataset =
-                         [&] {
-                           return DescribeDataset(
-                               loaders, flags.credentials,
-                               {plan.dataset, plan.dataset_digest, plan.max_seq_len, plan.row_format}, kLoaderTimeout);
+                         [&](int32_t max_seq_len, const std::string& digest) {
+                           return DescribeDataset(loaders, flags.credentials,
+                                                  {plan.dataset, digest, max_seq_len, plan.row_format}, kLoaderTimeout);
                          },
                      .open_batches =
                          [&](const DatasetDescription& dataset, const RowRange& range) {
+                           const PhasePlan& phase = plan.phases.at(static_cast<size_t>(range.phase));
                            return OpenBatchStream(loaders, flags.credentials,
                                                   {.dataset = plan.dataset,
                                                    .dataset_digest = dataset.digest,
                                                    .seed = plan.seed,
-                                                   .masking = plan.masking,
-                                                   .max_seq_len = plan.max_seq_len,
+                                                   .masking = phase.masking,
+                                                   .max_seq_len = phase.max_seq_len,
                                                    .row_format = plan.row_format,
                                                    .vocab_size = dataset.vocab_size,
                                                    .range = range,

@@ -77,7 +77,7 @@ class SyntheticBatches : public BatchSource {
     batch.step = step_;
     batch.row_begin = range_.row_begin;
     for (int32_t row = 0; row < range_.RowsOf(step_); ++row) {
-      const int64_t number = step_ * range_.global_rows + range_.row_begin + row;
+      const int64_t number = range_.first_row + step_ * range_.global_rows + range_.row_begin + row;
       (kind_ == SyntheticKind::kPairs ? AppendSyntheticPair : AppendSyntheticRow)(range_.split, number, batch);
     }
     ++step_;

@@ -2,9 +2,11 @@
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
+#include <ATen/ops/full.h>
 #include <c10/util/Exception.h>
 
 #include <exception>
+#include <map>
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
@@ -25,6 +27,7 @@
 #include "worker/trainer/log_line.h"
 #include "worker/trainer/progress_reporter.h"
 #include "worker/trainer/restore.h"
+#include "worker/trainer/step_plan.h"
 #include "worker/trainer/training_loop.h"
 
 namespace bert::trainer {
@@ -77,31 +80,70 @@ absl::StatusOr<std::unique_ptr<collective::Collective>> JoinGroup(const TrainerO
   return group;
 }
 
-TrainingState StateOf(const Assignment& assignment, const DatasetDescription& dataset) {
+// The dataset as the first phase has it, and what each phase's rows are.
+struct DescribedPhases {
+  DatasetDescription dataset;
+  std::vector<PhaseRows> rows;
+};
+
+absl::StatusOr<DescribedPhases> DescribePhases(const TrainerOptions& options) {
+  const JobPlan& plan = options.assignment.plan;
+  DescribedPhases described;
+  std::map<int32_t, PhaseRows> by_length;
+  for (const PhasePlan& phase : PhasesOf(plan)) {
+    auto known = by_length.find(phase.max_seq_len);
+    if (known == by_length.end()) {
+      const bool first = by_length.empty();
+      ASSIGN_OR_RETURN(
+          DatasetDescription dataset,
+          options.describe_dataset(phase.max_seq_len, first ? plan.dataset_digest : described.dataset.digest));
+      known = by_length.emplace(phase.max_seq_len, PhaseRows{dataset.train_rows, dataset.validation_rows}).first;
+      if (first) described.dataset = std::move(dataset);
+    }
+    described.rows.push_back(known->second);
+  }
+  return described;
+}
+
+// All ranks count the same steps, or their collectives would part one day.
+absl::Status CheckAgreement(const StepPlan& steps, collective::Collective& group, const at::Tensor& master) {
+  at::Tensor total = at::full({1}, steps.total_steps, master.options().dtype(at::kLong));
+  RETURN_IF_ERROR(group.Broadcast(total, 0));
+  if (total.item<int64_t>() == steps.total_steps) return absl::OkStatus();
+  return absl::InternalError(absl::StrCat("rank ", group.rank(), " counts ", steps.total_steps, " steps, rank 0 ",
+                                          total.item<int64_t>(), ": their dataloaders serve different datasets; give ",
+                                          "data.dataset_digest"));
+}
+
+TrainingState StateOf(const Assignment& assignment, const DatasetDescription& dataset, const StepPlan& steps) {
   const JobPlan& plan = assignment.plan;
   return {.job_id = assignment.job_id,
           .step = 0,
           .seed = plan.seed,
-          .total_steps = plan.steps,
-          .warmup_steps = plan.optimizer.warmup_steps,
+          .total_steps = steps.total_steps,
+          .warmup_steps = steps.warmup_steps,
           .learning_rate = plan.optimizer.learning_rate,
           .global_batch_size = plan.global_batch_size,
           .max_seq_len = plan.max_seq_len,
           .deterministic = plan.deterministic,
           .lanes = plan.workers_max,
           .dataset = plan.dataset,
-          .dataset_digest = dataset.digest};
+          .dataset_digest = dataset.digest,
+          .recipe = absl::StrCat(steps.Description(), "; ", DecayDescription(plan.optimizer))};
 }
 
-void LogStart(const Assignment& assignment, const DatasetDescription& dataset, int64_t parameters, int64_t first_step) {
+void LogStart(const Assignment& assignment, const DatasetDescription& dataset, const StepPlan& steps,
+              int64_t parameters, int64_t first_step) {
   const JobPlan& plan = assignment.plan;
   LogInfo(absl::StrFormat(
       "training job=%s generation=%d from step %d/%d: %.1f M parameters, %s, %d rank%s, %d rows a step in "
       "micro-batches of %d, %d rows an epoch, %d validation rows, unigram baseline loss %.4f%s",
-      assignment.job_id, assignment.generation, first_step, plan.steps, static_cast<double>(parameters) / 1e6,
+      assignment.job_id, assignment.generation, first_step, steps.total_steps, static_cast<double>(parameters) / 1e6,
       plan.precision == model::Precision::kBf16 ? "bf16" : "fp32", assignment.world_size,
       assignment.world_size == 1 ? "" : "s", plan.global_batch_size, plan.micro_batch_size, dataset.train_rows,
-      ValidationRows(plan, dataset), dataset.unigram_cross_entropy, plan.deterministic ? ", deterministic" : ""));
+      ValidationRows(plan, dataset.validation_rows), dataset.unigram_cross_entropy,
+      plan.deterministic ? ", deterministic" : ""));
+  if (steps.stretches.size() > 1) LogInfo(absl::StrCat("in parts: ", steps.Description()));
   if (dataset.validation_rows == 0) LogWarning("the dataset has no validation split: nothing is validated");
 }
 
@@ -165,7 +207,9 @@ absl::Status Run(const TrainerOptions& options) {
              options.end->Now(kExitError, absl::StrCat("the coordinator has moved on: ", status.message()));
            }});
 
-  ASSIGN_OR_RETURN(const DatasetDescription dataset, options.describe_dataset());
+  ASSIGN_OR_RETURN(const DescribedPhases described, DescribePhases(options));
+  const DatasetDescription& dataset = described.dataset;
+  ASSIGN_OR_RETURN(const StepPlan steps, PlanSteps(plan, described.rows));
   plan.model.vocab_size = dataset.vocab_size;
   plan.model.pad_token_id = dataset.pad_id;
   const OpenBatchSource open_batches = [&](const RowRange& range) { return options.open_batches(dataset, range); };
@@ -176,15 +220,16 @@ absl::Status Run(const TrainerOptions& options) {
                                          .beta2 = plan.optimizer.beta2,
                                          .epsilon = plan.optimizer.epsilon,
                                          .weight_decay = plan.optimizer.weight_decay});
-  const TrainingState state = StateOf(assignment, dataset);
+  RETURN_IF_ERROR(CheckAgreement(steps, *group, model->parameters().master()));
+  const TrainingState state = StateOf(assignment, dataset, steps);
   ASSIGN_OR_RETURN(const int64_t first_step, Restore(assignment.resume_points, state, *model, optimizer, *group));
-  if (first_rank) LogStart(assignment, dataset, model->parameters().size(), first_step);
+  if (first_rank) LogStart(assignment, dataset, steps, model->parameters().size(), first_step);
 
   std::unique_ptr<CheckpointWriter> checkpoints;
   if (first_rank) checkpoints = MakeCheckpointWriter(options, job_directory, dataset, *model, reporter);
   const absl::Cleanup forget_writer = [&] { options.end->SetCleanup(nullptr); };
   return Train({.plan = plan,
-                .dataset = dataset,
+                .steps = steps,
                 .state = state,
                 .model = *model,
                 .optimizer = optimizer,

@@ -27,7 +27,9 @@ struct TrainerOptions {
   Coordinator* coordinator = nullptr;
   LoaderList* loaders = nullptr;
   AbruptEnd* end = nullptr;
-  std::function<absl::StatusOr<DatasetDescription>()> describe_dataset = nullptr;
+  // With rows of so many tokens, and of this digest unless it is empty.
+  std::function<absl::StatusOr<DatasetDescription>(int32_t max_seq_len, const std::string& digest)> describe_dataset =
+      nullptr;
   std::function<absl::StatusOr<std::unique_ptr<BatchSource>>(const DatasetDescription&, const RowRange&)> open_batches =
       nullptr;
 };

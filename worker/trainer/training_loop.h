@@ -11,8 +11,8 @@
 #include "worker/trainer/assignment.h"
 #include "worker/trainer/batch_source.h"
 #include "worker/trainer/checkpoint_writer.h"
-#include "worker/trainer/dataset_description.h"
 #include "worker/trainer/progress_reporter.h"
+#include "worker/trainer/step_plan.h"
 #include "worker/trainer/step_time.h"
 
 namespace bert::trainer {
@@ -21,7 +21,7 @@ namespace bert::trainer {
 // everything.
 struct Training {
   const JobPlan& plan;
-  const DatasetDescription& dataset;
+  const StepPlan& steps;
   TrainingState state;  // Of a checkpoint, but for its step.
   model::MaskedLm& model;
   AdamW& optimizer;
@@ -42,8 +42,8 @@ enum class TrainingEnd {
 // CheckpointWriter::Wait.
 absl::StatusOr<TrainingEnd> Train(const Training& training);
 
-// The rows that every validation uses; 0 where the dataset has no validation split.
-int64_t ValidationRows(const JobPlan& plan, const DatasetDescription& dataset);
+// The rows that a validation uses, of a split with `validation_rows`.
+int64_t ValidationRows(const JobPlan& plan, int64_t validation_rows);
 
 }  // namespace bert::trainer
 

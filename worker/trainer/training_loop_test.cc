@@ -94,9 +94,12 @@ class TrainingLoopTest : public ::testing::Test {
                                                     .infos = (*model)->parameters().infos(),
                                                     .tokenizer_files = dataset.tokenizer_files});
       }
+      const std::vector<PhaseRows> rows(PhasesOf(plan).size(), {dataset.train_rows, dataset.validation_rows});
+      const auto steps = PlanSteps(plan, rows);
+      ASSERT_TRUE(steps.ok()) << steps.status();
       const OpenBatchSource plain = OpenSyntheticBatches;
       auto end = Train({.plan = plan,
-                        .dataset = dataset,
+                        .steps = *steps,
                         .state = state,
                         .model = **model,
                         .optimizer = optimizer,
@@ -214,6 +217,68 @@ TEST_F(TrainingLoopTest, DeterministicTrainingResumesBitForBit) {
     EXPECT_EQ(resumed.losses(), std::vector<double>(all.begin() + 20, all.end())) << world_size;
     EXPECT_EQ(resumed.validations.back().loss, undisturbed.validations.back().loss) << world_size;
   }
+}
+
+// Phases of two lengths with a growing batch, clipping and dropout: what a whole recipe has.
+JobPlan PhasedPlan() {
+  JobPlan plan = Plan();
+  plan.deterministic = true;
+  plan.optimizer.decay = Decay::kCosine;
+  plan.optimizer.final_share = 0.1;
+  plan.phases = {{.share = 0.7, .max_seq_len = kSyntheticWidth, .global_batch_size = 12, .micro_batch_size = 4},
+                 {.share = 0.3,
+                  .max_seq_len = kSyntheticWidth + 8,
+                  .global_batch_size = 7,
+                  .micro_batch_size = 3,
+                  .learning_rate_scale = 0.5}};
+  plan.model.max_position_embeddings = kSyntheticWidth + 8;
+  plan.batch_ramp = {.start = 3, .share = 0.25, .stages = 2};
+  return plan;
+}
+
+TEST_F(TrainingLoopTest, ResumesBitForBitInEveryPhaseAndAcrossTheirBorders) {
+  JobPlan plan = PhasedPlan();
+  // In the ramp, at its end, in the first phase, just before its end, at it and behind it.
+  for (const int64_t at : {3, 5, 17, 27, 28, 33}) {
+    plan.checkpoint_every_steps = at;
+    const Outcome undisturbed = Run(plan, 1);
+    ASSERT_TRUE(undisturbed.end.ok()) << undisturbed.end.status();
+    ASSERT_EQ(undisturbed.steps.size(), 40u);
+    EXPECT_EQ(undisturbed.steps.back().total_steps, 40);
+    const std::vector<double> all = undisturbed.losses();
+    const CheckpointCommit& commit = undisturbed.commits.front();
+    ASSERT_EQ(commit.step, at);
+    const int world_size = 1 + static_cast<int>(at % 3);
+    const Outcome resumed = Run(plan, world_size, {{commit.step, commit.directory, commit.digest}});
+    ASSERT_TRUE(resumed.end.ok()) << resumed.end.status();
+    EXPECT_EQ(resumed.losses(), std::vector<double>(all.begin() + at, all.end())) << at;
+    EXPECT_EQ(resumed.validations.back().loss, undisturbed.validations.back().loss) << at;
+  }
+}
+
+// Written down by who opens the streams.
+TEST_F(TrainingLoopTest, ReadsEachPhasesRowsWhereTheyEnded) {
+  JobPlan plan = PhasedPlan();
+  std::vector<RowRange> opened;
+  open_ = [&](const RowRange& range) {
+    opened.push_back(range);
+    return OpenSyntheticBatches(range);
+  };
+  ASSERT_TRUE(Run(plan, 1).end.ok());
+  ASSERT_EQ(opened.size(), 5u);  // Two stages, the rest of the first phase, the second, and its validation.
+  const auto is = [](const RowRange& range, int32_t phase, int64_t first_row, int32_t rows, int64_t steps) {
+    EXPECT_EQ(range.phase, phase);
+    EXPECT_EQ(range.first_row, first_row);
+    EXPECT_EQ(range.global_rows, rows);
+    EXPECT_EQ(range.first_step, 0);
+    EXPECT_EQ(range.last_step, steps);
+  };
+  is(opened[0], 0, 0, 3, 5);
+  is(opened[1], 0, 15, 8, 5);
+  is(opened[2], 0, 55, 12, 18);
+  is(opened[3], 1, 0, 7, 12);
+  EXPECT_EQ(opened[4].split, Split::kValidation);
+  EXPECT_EQ(opened[4].phase, 1);
 }
 
 TEST_F(TrainingLoopTest, StopsAtAStepBoundaryWithoutACheckpoint) {

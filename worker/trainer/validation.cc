@@ -23,6 +23,8 @@ absl::StatusOr<ValidationMetrics> Validate(model::MaskedLm& model, collective::C
   const int64_t global_rows = static_cast<int64_t>(options.micro_batch_size) * group.world_size();
   const int64_t begin = static_cast<int64_t>(options.micro_batch_size) * group.rank();
   const RowRange range = {.split = Split::kValidation,
+                          .phase = options.phase,
+                          .first_row = 0,
                           .global_rows = static_cast<int32_t>(global_rows),
                           .row_begin = static_cast<int32_t>(begin),
                           .row_end = static_cast<int32_t>(begin + options.micro_batch_size),

@@ -13,6 +13,7 @@
 namespace bert::trainer {
 
 struct ValidationOptions {
+  int32_t phase = 0;
   int64_t split_rows = 0;  // Of the whole split.
   int64_t rows = 0;        // To use, from its start: 1 to split_rows.
   int32_t micro_batch_size = 1;
