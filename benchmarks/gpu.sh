@@ -36,6 +36,12 @@ done
 
 say "device"
 nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm,power.limit --format=csv || failed+=(device)
+on_device=$("$bin/model_test" --gtest_list_tests --gtest_filter='*.*/Cuda*' | grep -c '^  ')
+if [ "$on_device" -eq 0 ]; then
+  echo "gpu.sh: the build sees no CUDA device on this machine, so there is nothing to check or measure" >&2
+  exit 2
+fi
+echo "$on_device tests run on it"
 
 check "parity of operations and passes" 120 "$bin/model_test" --gtest_filter='*.*/Cuda*' --gtest_brief=1
 
