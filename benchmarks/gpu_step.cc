@@ -114,7 +114,7 @@ absl::Status RunSteps(const Options& options) {
     const auto start = std::chrono::steady_clock::now();
     model->parameters().ZeroGrad();
     for (int64_t i = 0; i < options.micro_batches; ++i, ++number) {
-      micro_step->Run(batches[number % batches.size()], number, 0);
+      micro_step->Run(batches[number % batches.size()], number, 0, {});
     }
     const MicroStepSums sums = micro_step->TakeSums();
     const double masked = static_cast<double>(sums.masked_tokens);

@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "worker/model/layout.h"
@@ -20,8 +21,16 @@ Affine MakeNorm(const Parameters& parameters, AffineIndex index);
 
 // What the encoder reads of a batch.
 struct EncoderInput {
-  EmbeddingIds ids;  // T = R * S
+  EmbeddingIds ids;
   AttentionPlan attention;
+};
+
+// How a backward pass leaves its gradients, and whom it tells of them.
+struct BackwardPass {
+  GradMode weights = GradMode::kAdd;  // Of the matrices that MatMul reads; all others are added to.
+  // Unless null: called with the offset in the flat buffer from which on all gradients are as this pass leaves them,
+  // each time smaller; the last time, with 0, when the pass is done.
+  std::function<void(int64_t)> finished_from = nullptr;
 };
 
 // Where a pass's dropout comes from.
@@ -54,12 +63,13 @@ class Encoder {
     std::vector<LayerTape> layers;
   };
 
-  // [R * S, H] in the compute dtype. With a tape: dropout from its seed, and the activations are kept in it; without:
+  // [T, H] in the compute dtype. With a tape: dropout from its seed, and the activations are kept in it; without:
   // no dropout.
   at::Tensor Forward(const EncoderInput& input, Tape* tape) const;
 
-  // Adds to the gradients of all parameters of the encoder, given that of Forward's result.
-  void Backward(at::Tensor d_output, const EncoderInput& input, const Tape& tape) const;
+  // Adds to the gradients of all parameters of the encoder, given that of Forward's result. The word embeddings' is
+  // added to in any case.
+  void Backward(at::Tensor d_output, const EncoderInput& input, const Tape& tape, const BackwardPass& pass) const;
 
  private:
   struct Layer {
@@ -69,6 +79,7 @@ class Encoder {
     Affine output;
     Affine norm_after_attention;
     Affine norm_after_output;
+    int64_t first_weight;  // Its offset: what a backward pass up to this layer has finished begins there.
   };
 
   bool PreLn() const { return config_.norm == NormPlacement::kPreLn; }

@@ -13,8 +13,9 @@ class DirectMicroStep : public MicroStep {
  public:
   explicit DirectMicroStep(MaskedLm* model) : model_(model) {}
 
-  void Run(const MaskedBatch& batch, uint64_t dropout_seed, double next_sentence_weight) override {
-    const LossSums loss = model_->ForwardBackward(batch, dropout_seed, next_sentence_weight);
+  void Run(const MaskedBatch& batch, uint64_t dropout_seed, double next_sentence_weight,
+           const BackwardPass& pass) override {
+    const LossSums loss = model_->ForwardBackward(batch, dropout_seed, next_sentence_weight, pass);
     sums_.nll += loss.nll.item<double>();
     sums_.masked_tokens += loss.masked_tokens;
     if (loss.next_sentence.rows > 0) sums_.next_sentence_nll += loss.next_sentence.nll.item<double>();

@@ -27,10 +27,11 @@ class MicroStep {
  public:
   virtual ~MicroStep() = default;
 
-  // As MaskedLm::ForwardBackward, for a batch on the CPU. On a CUDA device the pass is put behind what is on the
-  // current stream and may not have ended, nor begun, when the call returns; what is put on the stream afterwards sees
-  // its gradients.
-  virtual void Run(const MaskedBatch& batch, uint64_t dropout_seed, double next_sentence_weight) = 0;
+  // As MaskedLm::ForwardBackward, whose pass is finished from 0 at once on CUDA devices, for a batch on the CPU. On a
+  // CUDA device the pass is put behind what is on the current stream and may not have ended, nor begun, when the call
+  // returns; what is put on the stream afterwards sees its gradients.
+  virtual void Run(const MaskedBatch& batch, uint64_t dropout_seed, double next_sentence_weight,
+                   const BackwardPass& pass) = 0;
 
   // What Run has summed since the last call. Waits for the device.
   virtual MicroStepSums TakeSums() = 0;

@@ -8,6 +8,7 @@
 
 #include "worker/model/cpu/operations.h"
 #include "worker/model/cpu/products.h"
+#include "worker/model/cpu/weight_gradient.h"
 #include "worker/model/cuda/attention.h"
 #include "worker/model/cuda/operations.h"
 #include "worker/model/cuda/products.h"
@@ -33,16 +34,19 @@ at::Tensor MatMul(const at::Tensor& x, const Weight& weight) {
   return at::mm(x, weight.value.t());
 }
 
-at::Tensor MatMulBackward(const at::Tensor& d_output, const at::Tensor& x, const Weight& weight) {
+at::Tensor MatMulBackward(const at::Tensor& d_output, const at::Tensor& x, const Weight& weight, GradMode mode) {
   if (const auto* launcher = ProductLauncher(x, weight); launcher != nullptr && cuda::ProductServes(d_output)) {
+    if (mode == GradMode::kReplace) weight.grad.zero_();
     return cuda::MatMulBackward(*launcher, d_output, x, weight);
   }
-  if (InFp32(x)) return cpu::MatMulBackwardInFp32(d_output, x, weight);
+  if (InFp32(x)) return cpu::MatMulBackwardInFp32(d_output, x, weight, mode);
   at::Tensor grad = weight.grad;
-  if (x.scalar_type() == at::kFloat) {
+  if (x.is_cpu() && x.scalar_type() == at::kBFloat16) {
+    cpu::WeightGradient(d_output, x, grad, mode);
+  } else if (mode == GradMode::kReplace) {
+    grad.copy_(at::mm(d_output.t(), x));
+  } else if (x.scalar_type() == at::kFloat) {
     grad.addmm_(d_output.t(), x);
-  } else if (x.is_cpu()) {
-    cpu::Accumulate(grad, at::mm(d_output.t(), x));
   } else {
     grad.add_(at::mm(d_output.t(), x));
   }
@@ -104,6 +108,7 @@ AttentionPlan MakeAttentionPlan(const at::Tensor& segments, int64_t heads, int64
                      .seq = segments.size(1),
                      .heads = heads,
                      .head_size = head_size,
+                     .tokens = segments.numel(),
                      .segments = segments.contiguous(),
                      .spans = {},
                      .starts = {}};
@@ -116,7 +121,7 @@ AttentionPlan MakeAttentionPlan(const at::Tensor& segments, int64_t heads, int64
   for (int64_t row = 0; row < plan.rows; ++row, segment += plan.seq) {
     for (int64_t begin = 0, end = 0; begin < plan.seq; begin = end) {
       while (end < plan.seq && segment[end] == segment[begin]) ++end;
-      if (segment[begin] >= 0) plan.spans.push_back({row, begin, end - begin});
+      if (segment[begin] >= 0) plan.spans.push_back({row, begin, end - begin, row * plan.seq + begin});
     }
   }
   return plan;

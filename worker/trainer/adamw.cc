@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "worker/model/cpu/memory.h"
 #include "worker/model/cuda/operations.h"
 #include "worker/model/cuda/optimizer.h"
 #include "worker/trainer/adamw_kernel.h"
@@ -18,13 +19,17 @@ namespace {
 // Elements that a thread takes at once; also the grain of the norm, whatever the number of threads.
 constexpr int64_t kChunk = 1 << 16;
 
+at::Tensor ZerosBeside(const at::Tensor& master) {
+  return master.is_cpu() ? model::cpu::LargeZeros(master.numel(), at::kFloat) : at::zeros_like(master);
+}
+
 }  // namespace
 
 AdamW::AdamW(model::Parameters* parameters, const AdamWOptions& options)
     : parameters_(parameters),
       options_(options),
-      exp_avg_(at::zeros_like(parameters->master())),
-      exp_avg_sq_(at::zeros_like(parameters->master())) {
+      exp_avg_(ZerosBeside(parameters->master())),
+      exp_avg_sq_(ZerosBeside(parameters->master())) {
   for (const model::ParameterInfo& info : parameters->infos()) {
     if (!ranges_.empty() && ranges_.back().decay == info.decay && ranges_.back().end == info.offset) {
       ranges_.back().end += info.size;

@@ -4,6 +4,7 @@
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
+#include <functional>
 #include <vector>
 
 #include "common/check.h"
@@ -38,16 +39,24 @@ absl::StatusOr<double> NextSentenceWeight(const model::MaskedLm& model, int64_t 
   return std::max(count.item<double>(), 1.0) / global_rows;
 }
 
-// Rows [rows.begin, rows.end) of the batch, in micro-batches, added to the model's gradient.
+// The model's gradient becomes that of rows [rows.begin, rows.end) of the batch, in micro-batches. Tells
+// `finished_from`, unless null, how far it is, as BackwardPass does.
 template <typename SeedOf>
-LocalSums Accumulate(model::MicroStep& micro_step, int64_t pad_id, const RowReader& reader, const Part& rows,
-                     const GradientOptions& options, double next_sentence_weight, SeedOf seed_of) {
+LocalSums Accumulate(model::MaskedLm& model, model::MicroStep& micro_step, const RowReader& reader, const Part& rows,
+                     const GradientOptions& options, double next_sentence_weight, SeedOf seed_of,
+                     const std::function<void(int64_t)>& finished_from = nullptr) {
+  if (rows.size() == 0) {
+    model.parameters().ZeroGrad();
+    if (finished_from) finished_from(0);
+  }
   int64_t number = 0;
   for (int64_t begin = rows.begin; begin < rows.end; begin += options.micro_batch_size, ++number) {
     const int64_t end = std::min<int64_t>(begin + options.micro_batch_size, rows.end);
-    const model::MaskedBatch batch =
-        reader.Tensors(static_cast<int32_t>(begin), static_cast<int32_t>(end), options.max_seq_len, pad_id);
-    micro_step.Run(batch, seed_of(begin, number), next_sentence_weight);
+    const model::MaskedBatch batch = reader.Tensors(static_cast<int32_t>(begin), static_cast<int32_t>(end),
+                                                    options.max_seq_len, model.config().pad_token_id);
+    micro_step.Run(batch, seed_of(begin, number), next_sentence_weight,
+                   {.weights = number == 0 ? model::GradMode::kReplace : model::GradMode::kAdd,
+                    .finished_from = end == rows.end ? finished_from : nullptr});
   }
   const model::MicroStepSums sums = micro_step.TakeSums();
   return {.nll = sums.nll,
@@ -81,7 +90,8 @@ class FlatGradient : public GradientComputer {
         time_(time),
         options_(options),
         rows_(PartOf(options.global_batch_size, group->rank(), group->world_size())),
-        tail_(at::zeros({kTailSize}, model->parameters().grad().options().dtype(at::kDouble))) {}
+        tail_(at::zeros({kTailSize}, model->parameters().grad().options().dtype(at::kDouble))),
+        buckets_(model->parameters().grad(), group, options.buckets) {}
 
   Part rows() const override { return rows_; }
 
@@ -94,16 +104,17 @@ class FlatGradient : public GradientComputer {
                                         *group_, tail_.slice(0, 0, 1)));
     {
       const PhaseTimer timer(time_, Phase::kCompute);
-      model_->parameters().ZeroGrad();
-      const LocalSums sums =
-          Accumulate(*micro_step_, model_->config().pad_token_id, reader, {0, rows_.size()}, options_, weight,
-                     [&](int64_t begin, int64_t) { return DropoutSeed(options_.seed, step, rows_.begin + begin, 0); });
+      buckets_.Start();
+      const LocalSums sums = Accumulate(
+          *model_, *micro_step_, reader, {0, rows_.size()}, options_, weight,
+          [&](int64_t begin, int64_t) { return DropoutSeed(options_.seed, step, rows_.begin + begin, 0); },
+          [&](int64_t offset) { buckets_.FinishedFrom(offset); });
       FillTail(sums, stop, tail.mutable_data_ptr<double>());
     }
     const PhaseTimer timer(time_, Phase::kAllReduce);
     tail_.copy_(tail);
+    RETURN_IF_ERROR(buckets_.Finish());
     RETURN_IF_ERROR(group_->AllReduceSum(tail_));
-    RETURN_IF_ERROR(group_->AllReduceSum(model_->parameters().grad()));
     tail.copy_(tail_);
     return ReadTail(tail.const_data_ptr<double>());
   }
@@ -116,6 +127,7 @@ class FlatGradient : public GradientComputer {
   const GradientOptions options_;
   const Part rows_;
   at::Tensor tail_;
+  GradientBuckets buckets_;
 };
 
 class LaneGradient : public GradientComputer {
@@ -177,10 +189,9 @@ class LaneGradient : public GradientComputer {
     at::Tensor tails = at::zeros({lanes_per_rank_max_, kTailSize}, at::kDouble);
     for (int64_t lane = own_.begin; lane < own_.end; ++lane) {
       const Part rows = LaneRows(lane);
-      model_->parameters().ZeroGrad();
-      const LocalSums sums = Accumulate(
-          *micro_step_, model_->config().pad_token_id, reader, {rows.begin - rows_.begin, rows.end - rows_.begin},
-          options_, weight, [&](int64_t, int64_t number) { return DropoutSeed(options_.seed, step, lane, number); });
+      const LocalSums sums =
+          Accumulate(*model_, *micro_step_, reader, {rows.begin - rows_.begin, rows.end - rows_.begin}, options_,
+                     weight, [&](int64_t, int64_t number) { return DropoutSeed(options_.seed, step, lane, number); });
       gradients_[lane - own_.begin].copy_(model_->parameters().grad());
       FillTail(sums, stop, tails.mutable_data_ptr<double>() + (lane - own_.begin) * kTailSize);
     }

@@ -147,7 +147,7 @@ TEST_P(CudaPassTest, MicroStepsAddUp) {
   int64_t masked_tokens = 0;
   for (uint64_t i = 0; i < 5; ++i) {
     const MaskedBatch batch = Batch(config, i);
-    micro_step->Run(batch, 100 + i, 0);
+    micro_step->Run(batch, 100 + i, 0, {});
     expected_nll += expected_model->ForwardBackward(ToDevice(batch, GetParam()), 100 + i).nll.item<double>();
     masked_tokens += batch.labels.numel();
   }

@@ -40,7 +40,24 @@ class RecordedStep : public MicroStep {
         pool_(at::cuda::graph_pool_handle()),
         nll_(at::zeros({2}, at::TensorOptions(device_).dtype(at::kDouble))) {}
 
-  void Run(const MaskedBatch& batch, uint64_t dropout_seed, double next_sentence_weight) override {
+  void Run(const MaskedBatch& batch, uint64_t dropout_seed, double next_sentence_weight,
+           const BackwardPass& pass) override {
+    // Outside of what is recorded, which always adds.
+    if (pass.weights == GradMode::kReplace) model_->parameters().ZeroGrad();
+    RunAdding(batch, dropout_seed, next_sentence_weight);
+    if (pass.finished_from) pass.finished_from(0);
+  }
+
+  MicroStepSums TakeSums() override {
+    const at::Tensor nll = nll_.cpu();
+    nll_.zero_();
+    return {.nll = nll[0].item<double>(),
+            .masked_tokens = std::exchange(masked_tokens_, 0),
+            .next_sentence_nll = nll[1].item<double>()};
+  }
+
+ private:
+  void RunAdding(const MaskedBatch& batch, uint64_t dropout_seed, double next_sentence_weight) {
     if (batch.token_type_ids.defined() || batch.next_sentence_labels.defined()) {
       RunDirectly(batch, dropout_seed, next_sentence_weight);
       return;
@@ -57,15 +74,6 @@ class RecordedStep : public MicroStep {
     after_.block(callers_stream);
   }
 
-  MicroStepSums TakeSums() override {
-    const at::Tensor nll = nll_.cpu();
-    nll_.zero_();
-    return {.nll = nll[0].item<double>(),
-            .masked_tokens = std::exchange(masked_tokens_, 0),
-            .next_sentence_nll = nll[1].item<double>()};
-  }
-
- private:
   // All of one shape.
   struct Recording {
     Recording(const StaticShape& shape, at::Device device)
