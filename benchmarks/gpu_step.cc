@@ -13,6 +13,7 @@
 #include <ATen/ops/zeros.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAFunctions.h>
+#include <c10/util/Exception.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -282,6 +283,8 @@ int Report(const std::function<absl::Status()>& work) {
     const absl::Status status = work();
     if (status.ok()) return 0;
     std::fprintf(stderr, "%s\n", status.ToString().c_str());
+  } catch (const c10::Error& error) {
+    std::fprintf(stderr, "%s\n", error.what_without_backtrace());
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());
   }

@@ -9,7 +9,8 @@ one rank. The peer is MegatronBertForMaskedLM with torch.optim.AdamW, bf16 autoc
 clipping, batches and validation rows, masks included, as `bert-data rows` prints them; its weights are drawn by
 transformers, so the curves agree but for noise. --seeds runs each that often, which shows how large the noise is.
 
-Prints a table and, with --json, a JSON object. Seconds are of training alone: without start, validation and checkpoints.
+Prints a table and, with --json, a JSON object. Seconds are of training alone: without start, validation and
+checkpoints.
 """
 import argparse
 import itertools

@@ -5,6 +5,7 @@
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros_like.h>
+#include <c10/util/Exception.h>
 
 #include <exception>
 #include <set>
@@ -114,6 +115,9 @@ absl::StatusOr<std::unique_ptr<MaskedLm>> MaskedLm::Create(const ModelConfig& co
     const Layout layout = MakeLayout(config);
     auto parameters = std::make_unique<Parameters>(layout.infos, precision, device);
     return std::unique_ptr<MaskedLm>(new MaskedLm(config, layout, std::move(parameters)));
+  } catch (const c10::Error& error) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("cannot allocate the model on ", device.str(), ": ", error.what_without_backtrace()));
   } catch (const std::exception& error) {
     return absl::ResourceExhaustedError(
         absl::StrCat("cannot allocate the model on ", device.str(), ": ", error.what()));

@@ -27,7 +27,7 @@ struct DeviceThread {
 };
 
 template <typename Kernel>
-__global__ void RunOnDevice(const Kernel kernel) {
+__global__ void RunOnDevice(const __grid_constant__ Kernel kernel) {
   DeviceThread thread;
   kernel(thread);
 }
