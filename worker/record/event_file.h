@@ -1,0 +1,33 @@
+// The bytes of TensorBoard's event files: Event messages in TFRecord framing.
+#ifndef BERT_WORKER_RECORD_EVENT_FILE_H_
+#define BERT_WORKER_RECORD_EVENT_FILE_H_
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "absl/time/time.h"
+#include "worker/record/points.h"
+
+namespace bert::record {
+
+// Length, its masked CRC-32C, the bytes, their masked CRC-32C; integers little-endian.
+std::string FrameRecord(std::string_view bytes);
+
+// What begins a file whose first step is `first_step`: the version, and a session's start, at which a reader drops what
+// earlier files say of that step and later ones.
+std::string EventFileHeader(int64_t first_step, absl::Time now);
+
+// One event with the scalars loss, learning_rate, grad_norm, tokens_per_second, mfu, data_wait, checkpoint_stall and
+// perplexity under "train/"; of a skipped step those that mean something.
+std::string EventOf(const StepPoint& point);
+
+// One event with loss, perplexity and accuracy under "validation/", and the predictions as text where there are any.
+std::string EventOf(const ValidationPoint& point);
+
+// "events.out.tfevents.<generation>": TensorBoard reads the files of a directory in the order of their names.
+std::string EventFileName(int64_t generation);
+
+}  // namespace bert::record
+
+#endif  // BERT_WORKER_RECORD_EVENT_FILE_H_
