@@ -45,6 +45,29 @@ void ProgressReporter::AddValidation(const ValidationMetrics& validation) {
   validations_.push_back(validation);
 }
 
+void ProgressReporter::AddRates(const Rates& rates, absl::Duration spent) {
+  MutexLock lock(&mutex_);
+  rate_sums_.tokens_per_second += rates.tokens_per_second * absl::ToDoubleSeconds(spent);
+  rate_sums_.mfu += rates.mfu * absl::ToDoubleSeconds(spent);
+  rate_time_ += spent;
+}
+
+void ProgressReporter::AddSkippedStep() {
+  MutexLock lock(&mutex_);
+  ++skipped_steps_;
+}
+
+void ProgressReporter::SetEarlyEnd(const std::string& why) {
+  MutexLock lock(&mutex_);
+  early_end_ = why;
+}
+
+Rates ProgressReporter::TakeRates() {
+  const double seconds = absl::ToDoubleSeconds(std::exchange(rate_time_, absl::ZeroDuration()));
+  const Rates sums = std::exchange(rate_sums_, {});
+  return {.tokens_per_second = sums.tokens_per_second / seconds, .mfu = sums.mfu / seconds};
+}
+
 absl::Status ProgressReporter::Flush(absl::Duration timeout) {
   return FlushUntil(timeout, [this] {
     mutex_.AssertHeld();
@@ -81,6 +104,10 @@ bool ProgressReporter::NothingLeft() const {
 ProgressReport ProgressReporter::TakeReport() {
   ProgressReport report;
   report.completed_steps = completed_steps_;
+  report.skipped_steps = skipped_steps_;
+  report.early_end = early_end_;
+  // A step counts its phases at their ends: between two of them there is nothing to say.
+  if (rate_time_ > absl::ZeroDuration()) report.health = RankHealth{.time_shares = {}, .rates = TakeRates()};
   const size_t steps = std::min(steps_.size(), options_.points_per_report);
   report.steps.assign(steps_.begin(), steps_.begin() + steps);
   const size_t validations = std::min(validations_.size(), options_.points_per_report);
@@ -109,7 +136,7 @@ void ProgressReporter::Run() {
       if (stopping_) return;
       report = TakeReport();
     }
-    report.time_shares = time_->Take();
+    if (report.health.has_value()) report.health->time_shares = time_->Take();
     const absl::StatusOr<ProgressAnswer> answer = coordinator_->ReportProgress(report);
     if (answer.ok()) {
       if (lost) spdlog::info("the coordinator is back");

@@ -1,12 +1,19 @@
 #include "worker/trainer/step_log.h"
 
 #include <algorithm>
+#include <string>
 
-#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "worker/trainer/log_line.h"
 
 namespace bert::trainer {
+namespace {
+
+double Rate(const StepLog::Work& work) {
+  return static_cast<double>(work.tokens) / absl::ToDoubleSeconds(std::max(work.spent, absl::Nanoseconds(1)));
+}
+
+}  // namespace
 
 StepLog::StepLog(const Options& options, StepTime* time, ProgressReporter* reporter, record::TrainingRecord* record)
     : options_(options),
@@ -19,11 +26,12 @@ StepLog::StepLog(const Options& options, StepTime* time, ProgressReporter* repor
       line_data_wait_(step_data_wait_) {}
 
 // Of all ranks together, each having the device of this one.
-double StepLog::Utilisation(double tokens, double masked_tokens, double steps, absl::Duration spent) const {
-  if (options_.peak_flops <= 0 || spent <= absl::ZeroDuration()) return 0;
-  const double flops = estimate::TrainFlops(
-      options_.shape, {.rows = steps * options_.rows_per_step, .tokens = tokens, .masked_tokens = masked_tokens});
-  return flops / absl::ToDoubleSeconds(spent) / (options_.peak_flops * options_.world_size);
+double StepLog::Utilisation(const Work& work, int64_t masked_tokens) const {
+  if (options_.peak_flops <= 0 || work.spent <= absl::ZeroDuration()) return 0;
+  const double flops = estimate::TrainFlops(options_.shape, {.rows = static_cast<double>(work.rows),
+                                                             .tokens = static_cast<double>(work.tokens),
+                                                             .masked_tokens = static_cast<double>(masked_tokens)});
+  return flops / absl::ToDoubleSeconds(work.spent) / (options_.peak_flops * options_.world_size);
 }
 
 StepLog::Waits StepLog::TakeWaits() {
@@ -54,44 +62,39 @@ void StepLog::Record(const StepMetrics& metrics, double mfu, bool skipped) {
                                  .time = metrics.time});
 }
 
-void StepLog::Add(StepMetrics metrics, int64_t tokens, absl::Duration spent) {
-  metrics.tokens_per_second = static_cast<double>(tokens) / absl::ToDoubleSeconds(spent);
-  const double mfu =
-      Utilisation(static_cast<double>(tokens), static_cast<double>(metrics.masked_tokens), 1, spent);
-  reporter_->AddRates({.tokens_per_second = metrics.tokens_per_second / options_.world_size, .mfu = mfu}, spent);
+void StepLog::Add(StepMetrics metrics, const Work& work) {
+  metrics.tokens_per_second = Rate(work);
+  const double mfu = Utilisation(work, metrics.masked_tokens);
+  reporter_->AddRates({.tokens_per_second = metrics.tokens_per_second / options_.world_size, .mfu = mfu}, work.spent);
   Record(metrics, mfu, /*skipped=*/false);
   if (options_.rank != 0) return;
   reporter_->AddStep(metrics);
-  Print(metrics, tokens, spent);
+  Print(metrics, work);
 }
 
-void StepLog::AddSkipped(StepMetrics metrics, int64_t tokens, absl::Duration spent) {
-  metrics.tokens_per_second = static_cast<double>(tokens) / absl::ToDoubleSeconds(spent);
+void StepLog::AddSkipped(StepMetrics metrics, const Work& work) {
+  metrics.tokens_per_second = Rate(work);
   reporter_->AddSkippedStep();
   Record(metrics, 0, /*skipped=*/true);
 }
 
 // The speed over all steps since the last line.
-void StepLog::Print(const StepMetrics& metrics, int64_t tokens, absl::Duration spent) {
-  line_tokens_ += tokens;
-  line_masked_tokens_ += static_cast<double>(metrics.masked_tokens);
-  ++line_steps_;
-  line_spent_ += spent;
+void StepLog::Print(const StepMetrics& metrics, const Work& work) {
+  line_work_.rows += work.rows;
+  line_work_.tokens += work.tokens;
+  line_work_.spent += work.spent;
+  line_masked_tokens_ += metrics.masked_tokens;
   if (metrics.step % options_.log_every_steps != 0 && metrics.step != options_.last_step) return;
   const absl::Duration data_wait = time_->Total(Phase::kDataWait);
-  std::string line = absl::StrFormat(
-      "step %d/%d loss %.4f lr %.2e grad_norm %.3f tokens/s %.0f data_wait %.0f%%", metrics.step, options_.last_step,
-      metrics.loss, metrics.learning_rate, metrics.grad_norm,
-      static_cast<double>(line_tokens_) / absl::ToDoubleSeconds(line_spent_),
-      100 * absl::FDivDuration(data_wait - line_data_wait_, line_spent_));
-  const double mfu = Utilisation(static_cast<double>(line_tokens_), line_masked_tokens_,
-                                 static_cast<double>(line_steps_), line_spent_);
+  std::string line =
+      absl::StrFormat("step %d/%d loss %.4f lr %.2e grad_norm %.3f tokens/s %.0f data_wait %.0f%%", metrics.step,
+                      options_.last_step, metrics.loss, metrics.learning_rate, metrics.grad_norm, Rate(line_work_),
+                      100 * absl::FDivDuration(data_wait - line_data_wait_, line_work_.spent));
+  const double mfu = Utilisation(line_work_, line_masked_tokens_);
   if (mfu > 0) absl::StrAppendFormat(&line, " mfu %.1f%%", 100 * mfu);
   LogInfo(line);
-  line_tokens_ = 0;
+  line_work_ = {};
   line_masked_tokens_ = 0;
-  line_steps_ = 0;
-  line_spent_ = absl::ZeroDuration();
   line_data_wait_ = data_wait;
 }
 

@@ -25,17 +25,23 @@ class StepLog {
     estimate::ModelShape shape;
     // Of this rank's device, for the model FLOP/s utilisation; 0: not known.
     double peak_flops = 0;
-    double rows_per_step = 0;
+  };
+
+  // Of one step, over all ranks.
+  struct Work {
+    int64_t rows = 0;
+    int64_t tokens = 0;
+    absl::Duration spent;  // Wall time of the step itself.
   };
 
   // Borrows the pointers; `record` may be null.
   StepLog(const Options& options, StepTime* time, ProgressReporter* reporter, record::TrainingRecord* record);
 
-  // `metrics` but for its speed; `tokens` over all ranks. `spent`: wall time of the step itself.
-  void Add(StepMetrics metrics, int64_t tokens, absl::Duration spent);
+  // `metrics` but for its speed.
+  void Add(StepMetrics metrics, const Work& work);
 
   // A step whose loss or gradient is not finite, so that no weight changed.
-  void AddSkipped(StepMetrics metrics, int64_t tokens, absl::Duration spent);
+  void AddSkipped(StepMetrics metrics, const Work& work);
 
  private:
   // Since the last step, of the wall time between them.
@@ -44,9 +50,9 @@ class StepLog {
     double checkpoint = 0;
   };
 
-  double Utilisation(double tokens, double masked_tokens, double steps, absl::Duration spent) const;
+  double Utilisation(const Work& work, int64_t masked_tokens) const;
   void Record(const StepMetrics& metrics, double mfu, bool skipped);
-  void Print(const StepMetrics& metrics, int64_t tokens, absl::Duration spent);
+  void Print(const StepMetrics& metrics, const Work& work);
   Waits TakeWaits();
 
   const Options options_;
@@ -59,10 +65,8 @@ class StepLog {
   absl::Duration step_data_wait_;
   absl::Duration step_checkpoint_;
   // Since the last line.
-  int64_t line_tokens_ = 0;
-  double line_masked_tokens_ = 0;
-  int64_t line_steps_ = 0;
-  absl::Duration line_spent_;
+  Work line_work_;
+  int64_t line_masked_tokens_ = 0;
   absl::Duration line_data_wait_;
 };
 

@@ -11,6 +11,7 @@
 #include "worker/trainer/gradient.h"
 #include "worker/trainer/log_line.h"
 #include "worker/trainer/schedule.h"
+#include "worker/trainer/step_log.h"
 #include "worker/trainer/validation.h"
 
 namespace bert::trainer {
@@ -18,6 +19,16 @@ namespace {
 
 // How long an ended training waits for the coordinator to hear of its last steps.
 constexpr absl::Duration kFlushTimeout = absl::Minutes(1);
+
+estimate::ModelShape ShapeOf(const model::ModelConfig& config) {
+  return {.vocab_size = config.vocab_size,
+          .hidden_size = config.hidden_size,
+          .num_hidden_layers = config.num_hidden_layers,
+          .num_attention_heads = config.num_attention_heads,
+          .intermediate_size = config.intermediate_size,
+          .max_position_embeddings = config.max_position_embeddings,
+          .type_vocab_size = config.type_vocab_size};
+}
 
 std::unique_ptr<GradientComputer> MakeGradient(const Training& t) {
   const GradientOptions options = {.global_batch_size = t.plan.global_batch_size,
@@ -75,6 +86,15 @@ absl::Status RunValidation(const Training& t, int64_t completed_steps) {
                    Validate(t.model, t.group, t.open_batches, options, completed_steps));
   if (t.group.rank() != 0) return absl::OkStatus();
   t.reporter.AddValidation(result);
+  if (t.record != nullptr) {
+    t.record->Add(record::ValidationPoint{.step = result.step,
+                                          .loss = result.loss,
+                                          .perplexity = result.perplexity,
+                                          .accuracy = result.accuracy,
+                                          .masked_tokens = result.masked_tokens,
+                                          .predictions = "",
+                                          .time = absl::Now()});
+  }
   LogInfo(
       absl::StrFormat("validation at step %d/%d loss %.4f perplexity %.2f accuracy %.2f%% (%d masked tokens, %.1f s)",
                       completed_steps, t.plan.steps, result.loss, result.perplexity, 100 * result.accuracy,
@@ -89,31 +109,15 @@ void StartCheckpoint(const Training& t, int64_t completed_steps) {
   t.checkpoints->Start(state, {t.model.parameters().master(), t.optimizer.exp_avg(), t.optimizer.exp_avg_sq()});
 }
 
-// One progress line per interval of steps, with the speed over all of it.
-class ProgressLine {
- public:
-  explicit ProgressLine(const Training& training) : t_(training), data_wait_(training.time.Total(Phase::kDataWait)) {}
-
-  void Add(const StepMetrics& metrics, int64_t tokens, absl::Duration spent) {
-    tokens_ += tokens;
-    spent_ += spent;
-    if (metrics.step % t_.plan.log_every_steps != 0 && metrics.step != t_.plan.steps) return;
-    const absl::Duration data_wait = t_.time.Total(Phase::kDataWait);
-    LogInfo(absl::StrFormat("step %d/%d loss %.4f lr %.2e grad_norm %.3f tokens/s %.0f data_wait %.0f%%", metrics.step,
-                            t_.plan.steps, metrics.loss, metrics.learning_rate, metrics.grad_norm,
-                            static_cast<double>(tokens_) / absl::ToDoubleSeconds(spent_),
-                            100 * absl::FDivDuration(data_wait - data_wait_, spent_)));
-    tokens_ = 0;
-    spent_ = absl::ZeroDuration();
-    data_wait_ = data_wait;
-  }
-
- private:
-  const Training& t_;
-  int64_t tokens_ = 0;
-  absl::Duration spent_;
-  absl::Duration data_wait_;
-};
+StepLog MakeStepLog(const Training& t) {
+  return StepLog({.rank = t.group.rank(),
+                  .world_size = t.group.world_size(),
+                  .last_step = t.plan.steps,
+                  .log_every_steps = t.plan.log_every_steps,
+                  .shape = ShapeOf(t.model.config()),
+                  .peak_flops = t.peak_flops},
+                 &t.time, &t.reporter, t.record);
+}
 
 }  // namespace
 
@@ -137,23 +141,19 @@ absl::StatusOr<TrainingEnd> Train(const Training& t) {
                                    .last_step = plan.steps,
                                    .split_rows = 0}));
   t.reporter.SetCompletedSteps(t.first_step);
-  ProgressLine line(t);
+  StepLog log = MakeStepLog(t);
   bool checkpoint_due = false;
 
   for (int64_t step = t.first_step; step < plan.steps; ++step) {
     const absl::Duration start = t.time.Monotonic();
     ASSIGN_OR_RETURN(const sampling::RowBatch rows, NextRows(*source, t.time));
     ASSIGN_OR_RETURN(const StepTotals totals, gradient->Compute(step, rows, t.reporter.StopRequested()));
-    ASSIGN_OR_RETURN(StepMetrics metrics, Update(t, schedule, step, totals));
+    ASSIGN_OR_RETURN(const StepMetrics metrics, Update(t, schedule, step, totals));
     const absl::Duration spent = t.time.Monotonic() - start;
     const int64_t completed = step + 1;
 
     t.reporter.SetCompletedSteps(completed);
-    if (first_rank) {
-      metrics.tokens_per_second = static_cast<double>(totals.tokens) / absl::ToDoubleSeconds(spent);
-      t.reporter.AddStep(metrics);
-      line.Add(metrics, totals.tokens, spent);
-    }
+    log.Add(metrics, {.rows = plan.global_batch_size, .tokens = totals.tokens, .spent = spent});
     if (totals.stop) {
       if (first_rank) LogInfo(absl::StrFormat("stopped after step %d/%d as told", completed, plan.steps));
       return TrainingEnd::kStopped;
@@ -182,6 +182,9 @@ absl::StatusOr<TrainingEnd> Train(const Training& t) {
   }
   if (const absl::Status flushed = t.reporter.Flush(kFlushTimeout); !flushed.ok()) {
     LogWarning(flushed.message());
+  }
+  if (t.record != nullptr) {
+    if (const absl::Status drawn = t.record->Finish(kFlushTimeout); !drawn.ok()) LogWarning(drawn.message());
   }
   return TrainingEnd::kDone;
 }

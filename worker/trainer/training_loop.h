@@ -7,6 +7,7 @@
 #include "absl/status/statusor.h"
 #include "worker/collective/collective.h"
 #include "worker/model/masked_lm.h"
+#include "worker/record/training_record.h"
 #include "worker/trainer/adamw.h"
 #include "worker/trainer/assignment.h"
 #include "worker/trainer/batch_source.h"
@@ -30,6 +31,8 @@ struct Training {
   ProgressReporter& reporter;
   StepTime& time;
   CheckpointWriter* checkpoints = nullptr;  // Of rank 0; null on the others.
+  record::TrainingRecord* record = nullptr;  // Likewise; null: none is kept.
+  double peak_flops = 0;                     // Of this rank's device; 0: not known.
   int64_t first_step = 0;
 };
 
