@@ -1,7 +1,6 @@
 #include "common/files.h"
 
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -11,7 +10,6 @@
 #include <cstring>
 #include <filesystem>
 #include <system_error>
-#include <utility>
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
@@ -126,32 +124,6 @@ absl::Status RemoveTree(const std::string& path) {
   std::filesystem::remove_all(path, error);
   if (error) return SystemError(error.value(), absl::StrCat("cannot remove ", path));
   return absl::OkStatus();
-}
-
-absl::StatusOr<MappedFile> MappedFile::Open(const std::string& path) {
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return SystemError(errno, absl::StrCat("cannot open ", path));
-  const absl::Cleanup close_fd = [fd] { close(fd); };
-  struct stat info = {};
-  if (fstat(fd, &info) != 0) return SystemError(errno, absl::StrCat("cannot stat ", path));
-  if (!S_ISREG(info.st_mode)) return absl::InvalidArgumentError(absl::StrCat(path, " is not a regular file"));
-  if (info.st_size == 0) return MappedFile(nullptr, 0);
-  void* address = mmap(nullptr, info.st_size, PROT_READ, MAP_SHARED, fd, 0);
-  if (address == MAP_FAILED) return SystemError(errno, absl::StrCat("cannot map ", path));
-  return MappedFile(address, info.st_size);
-}
-
-MappedFile::MappedFile(MappedFile&& other) noexcept
-    : address_(std::exchange(other.address_, nullptr)), size_(std::exchange(other.size_, 0)) {}
-
-MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
-  std::swap(address_, other.address_);
-  std::swap(size_, other.size_);
-  return *this;
-}
-
-MappedFile::~MappedFile() {
-  if (address_ != nullptr) munmap(address_, size_);
 }
 
 }  // namespace bert

@@ -35,24 +35,6 @@ absl::Status MakeDirectories(const std::string& path);
 // rm -rf; what is not there is no error.
 absl::Status RemoveTree(const std::string& path);
 
-// A whole file mapped for reading. Movable; the view lives as long as the object.
-class MappedFile {
- public:
-  static absl::StatusOr<MappedFile> Open(const std::string& path);
-
-  MappedFile(MappedFile&& other) noexcept;
-  MappedFile& operator=(MappedFile&& other) noexcept;
-  ~MappedFile();
-
-  std::string_view bytes() const { return {static_cast<const char*>(address_), size_}; }
-
- private:
-  MappedFile(void* address, size_t size) : address_(address), size_(size) {}
-
-  void* address_ = nullptr;
-  size_t size_ = 0;
-};
-
 }  // namespace bert
 
 #endif  // BERT_COMMON_FILES_H_

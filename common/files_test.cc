@@ -55,18 +55,6 @@ TEST_F(FilesTest, ErrorsNameThePath) {
   EXPECT_EQ(ReadFile(directory_ + "/none").status().code(), absl::StatusCode::kNotFound);
   EXPECT_NE(ReadFile(directory_ + "/none").status().message().find("/none"), std::string::npos);
   EXPECT_EQ(WriteFileDurably(directory_ + "/none/file", "x").code(), absl::StatusCode::kNotFound);
-  EXPECT_EQ(MappedFile::Open(directory_).status().code(), absl::StatusCode::kInvalidArgument);
-}
-
-TEST_F(FilesTest, MapsWholeFiles) {
-  const std::string path = directory_ + "/file";
-  ASSERT_TRUE(WriteFile(path, "").ok());
-  EXPECT_EQ(MappedFile::Open(path)->bytes(), "");
-  ASSERT_TRUE(WriteFile(path, "mapped").ok());
-  auto file = MappedFile::Open(path);
-  ASSERT_TRUE(file.ok()) << file.status();
-  const MappedFile moved = std::move(*file);
-  EXPECT_EQ(moved.bytes(), "mapped");
 }
 
 TEST_F(FilesTest, RenamesAndRemovesTrees) {

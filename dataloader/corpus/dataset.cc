@@ -126,6 +126,12 @@ void SplitView::Prefetch(int64_t begin, int64_t count) const {
   if (shard < shards_.size()) shards_[shard].Prefetch(begin - first_token_[shard], count);
 }
 
+bool SplitView::InOneShard(int64_t begin, int64_t count) const {
+  // Not begin + count, which may be anything.
+  if (begin < 0 || begin >= tokens() || count <= 0) return false;
+  return count <= first_token_[ShardOfToken(begin) + 1] - begin;
+}
+
 void SplitView::CopyTokens(int64_t begin, int64_t count, int32_t* out) const {
   const size_t shard = ShardOfToken(begin);
   BERT_CHECK(begin >= 0 && shard < shards_.size() && begin + count <= first_token_[shard + 1])

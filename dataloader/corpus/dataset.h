@@ -53,12 +53,16 @@ class SplitView {
 
   // Tokens of the split before document d; d may be documents().
   int64_t DocumentBegin(int64_t document) const;
+  // Whether the tokens [begin, begin + count), count > 0, are those of one shard.
+  bool InOneShard(int64_t begin, int64_t count) const;
   // Token ids of the split [begin, begin + count) into `out`; the range must lie inside one document.
   void CopyTokens(int64_t begin, int64_t count, int32_t* out) const;
   // Has the range fetched into the processor's cache; part of it may lie past the split's end.
   void Prefetch(int64_t begin, int64_t count) const;
   // Index of the shard that holds `document`.
   int ShardOfDocument(int64_t document) const;
+  // The shard that holds a token of the split.
+  const ShardReader& ShardAt(int64_t token) const { return shards_[ShardOfToken(token)]; }
   // Split-wide number of the shard's first document and token.
   int64_t ShardFirstDocument(int shard) const { return first_document_[shard]; }
   int64_t ShardFirstToken(int shard) const { return first_token_[shard]; }

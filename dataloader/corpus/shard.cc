@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/check.h"
 #include "common/digest.h"
+#include "common/files.h"
 #include "common/status_macros.h"
 
 namespace bert::corpus {
@@ -170,7 +171,7 @@ absl::StatusOr<ShardInfo> ShardWriter::Finish() {
 }
 
 absl::StatusOr<ShardReader> ShardReader::Open(const std::string& path) {
-  ASSIGN_OR_RETURN(MappedFile file, MappedFile::Open(path));
+  ASSIGN_OR_RETURN(MappedFile file, MappedFile::Open(path, PageLoss::kReadsZeros));
   const std::string_view bytes = file.bytes();
   Header header;
   if (bytes.size() < sizeof(header)) {

@@ -25,7 +25,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "common/files.h"
+#include "common/mapped_file.h"
 #include "dataloader/corpus/append_file.h"
 
 namespace bert::corpus {
@@ -91,6 +91,9 @@ class ShardWriter {
 };
 
 // A finished shard, memory-mapped. Immutable and thread-safe after Open.
+//
+// Where the file is cut off or cannot be read any more, tokens and offsets read as zeros, and lost() is true from then
+// on.
 class ShardReader {
  public:
   // Validates header, sizes and every offset. NOT_FOUND: no such file. DATA_LOSS: names file and byte offset of what is
@@ -114,6 +117,7 @@ class ShardReader {
   int64_t FindToken(uint32_t id) const;
   // The whole file.
   std::string_view contents() const { return file_.bytes(); }
+  bool lost() const { return file_.lost(); }
 
  private:
   ShardReader(std::string path, MappedFile file) : path_(std::move(path)), file_(std::move(file)) {}

@@ -16,13 +16,6 @@ namespace {
 constexpr size_t kPrefetchRows = 3;
 constexpr int64_t kRowNumberMax = int64_t{1} << 62;
 
-// The file that holds a token of the split.
-const std::string& ShardOf(const corpus::SplitView& split, int64_t token) {
-  size_t shard = 0;
-  while (shard + 1 < split.shards().size() && split.ShardFirstToken(static_cast<int>(shard) + 1) <= token) ++shard;
-  return split.shards()[shard].path();
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<BatchSampler>> BatchSampler::Create(std::shared_ptr<const RowIndex> rows,
@@ -93,23 +86,32 @@ BatchSampler::RowInEpoch BatchSampler::Locate(int64_t number) {
 }
 
 absl::Status BatchSampler::AppendRow(const RowInEpoch& row, RowBatch* batch) {
-  rows_->GetPieces(row.row, &pieces_);
+  RETURN_IF_ERROR(rows_->GetPieces(row.row, &pieces_));
   const size_t row_offset = batch->token_ids.size();
   texts_.clear();
   if (rows_->format() == RowFormat::kSentencePair) {
-    AppendPair(row, batch);
+    RETURN_IF_ERROR(AppendPair(row, batch));
   } else {
     AppendSegments(batch);
   }
+  RETURN_IF_ERROR(rows_->CheckNotLost(pieces_));
   // Every id was checked when the dataset was opened, so this finds what has happened to the files since.
-  const auto vocab_size = static_cast<uint32_t>(rows_->dataset().vocabulary().vocab_size);
+  const corpus::VocabularyFacts& vocabulary = rows_->dataset().vocabulary();
+  const auto vocab_size = static_cast<uint32_t>(vocabulary.vocab_size);
   uint32_t largest = 0;  // Negative ids become very large ones.
+  uint32_t padding = 0;
   for (size_t i = row_offset; i < batch->token_ids.size(); ++i) {
     largest = std::max(largest, static_cast<uint32_t>(batch->token_ids[i]));
+    padding += batch->token_ids[i] == vocabulary.pad_id ? 1 : 0;
   }
   if (largest >= vocab_size) {
-    return absl::DataLossError(absl::StrCat(ShardOf(rows_->split(), pieces_.front().begin), ": damaged: row ", row.row,
-                                            " has token ", largest, " of a vocabulary of ", vocab_size));
+    return absl::DataLossError(absl::StrCat(rows_->split().ShardAt(pieces_.front().begin).path(), ": damaged: row ",
+                                            row.row, " has token ", largest, " of a vocabulary of ", vocab_size));
+  }
+  // Where a file is cut off within a page, the rest of that page reads as zeros without a fault; no text has [PAD].
+  if (padding > 0) {
+    return absl::DataLossError(absl::StrCat(rows_->split().ShardAt(pieces_.front().begin).path(), ": damaged: row ",
+                                            row.row, " has [PAD] within its text"));
   }
   const int masked = masker_.MaskRow(row.epoch, row.row, absl::MakeSpan(batch->token_ids).subspan(row_offset), texts_,
                                      &batch->masked_positions, &batch->labels);
@@ -135,12 +137,15 @@ void BatchSampler::AppendSegments(RowBatch* batch) {
   batch->segment_counts.push_back(static_cast<uint16_t>(pieces_.size()));
 }
 
-void BatchSampler::AppendPair(const RowInEpoch& row, RowBatch* batch) {
+absl::Status BatchSampler::AppendPair(const RowInEpoch& row, RowBatch* batch) {
   const corpus::VocabularyFacts& vocabulary = rows_->dataset().vocabulary();
   const Piece first = pieces_[0];
   const int64_t giver = SecondPartOf(*rows_, order_.seed, row.epoch, row.row);
-  if (giver != row.row) rows_->GetPieces(giver, &pieces_);
+  if (giver != row.row) {
+    RETURN_IF_ERROR(rows_->GetPieces(giver, &pieces_));
+  }
   const Piece second = pieces_[1];
+  pieces_ = {first, second};
   const size_t offset = batch->token_ids.size();
   const int32_t second_begin = first.length + 2;
   const int32_t length = second_begin + second.length + 1;
@@ -157,6 +162,7 @@ void BatchSampler::AppendPair(const RowInEpoch& row, RowBatch* batch) {
   batch->is_next.push_back(giver == row.row ? 1 : 0);
   texts_.push_back({1, static_cast<uint16_t>(second_begin - 1)});
   texts_.push_back({static_cast<uint16_t>(second_begin), static_cast<uint16_t>(length - 1)});
+  return absl::OkStatus();
 }
 
 }  // namespace bert::sampling

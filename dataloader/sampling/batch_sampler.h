@@ -58,7 +58,7 @@ class BatchSampler {
   absl::Status AppendRow(const RowInEpoch& row, RowBatch* batch);
   // Append the row's tokens and set texts_; the pieces are in pieces_.
   void AppendSegments(RowBatch* batch);
-  void AppendPair(const RowInEpoch& row, RowBatch* batch);
+  absl::Status AppendPair(const RowInEpoch& row, RowBatch* batch);
 
   const std::shared_ptr<const RowIndex> rows_;
   const BatchOrder order_;

@@ -18,6 +18,8 @@ constexpr int kCoinBits = 40;
 int64_t SecondPartOf(const RowIndex& rows, uint64_t seed, uint64_t epoch, int64_t row) {
   const int64_t number = rows.GroupOf(row);
   const PairGroup group = rows.Group(number);
+  // Not so in an index that was made; it may have been lost since (RowIndex::CheckNotLost).
+  if (row < group.first_row || row - group.first_row >= group.rows) return row;
   const Permutation permutation(group.rows, seed, epoch, kTwosStreams + static_cast<uint64_t>(number));
   const int64_t place = permutation.Inverse(row - group.first_row);
   const int64_t other_place = place ^ 1;

@@ -22,6 +22,7 @@ constexpr char kMagic[8] = {'B', 'E', 'R', 'T', 'R', 'O', 'W', 'S'};
 // To be raised with every change of the layout or of a rule in document_cuts.h.
 constexpr uint32_t kVersion = 1;
 constexpr int64_t kSpecialTokensPerPiece = 2;
+constexpr int64_t kPairSpecialTokens = 3;
 
 // Calls visit(document, length) for the split's documents in order.
 template <typename Visit>
@@ -54,6 +55,10 @@ void ForEachPackedRow(const corpus::SplitView& split, const PackingRule& rule, i
       rest -= take;
     }
   });
+}
+
+absl::Status LostShard(const corpus::ShardReader& shard) {
+  return absl::DataLossError(absl::StrCat(shard.path(), ": damaged: a part of it is gone, or cannot be read"));
 }
 
 // Lengths of a pair's parts, ordered as rows are: longer ones first.
@@ -161,7 +166,8 @@ absl::StatusOr<std::shared_ptr<const RowIndex>> RowIndex::Load(std::shared_ptr<c
                                                                corpus::SplitKind split, int32_t max_seq_len,
                                                                RowFormat format, const std::string& path) {
   ASSIGN_OR_RETURN(const std::shared_ptr<RowIndex> index, Create(std::move(dataset), split, max_seq_len, format));
-  ASSIGN_OR_RETURN(index->mapped_, MappedFile::Open(path));
+  ASSIGN_OR_RETURN(index->mapped_, MappedFile::Open(path, PageLoss::kReadsZeros));
+  index->mapped_path_ = path;
   RETURN_IF_ERROR(index->CheckImage(path));
   return index;
 }
@@ -297,9 +303,43 @@ void RowIndex::Prefetch(int64_t row) const {
   split_.Prefetch(begin, max_seq_len_);
 }
 
-void RowIndex::GetPieces(int64_t row, std::vector<Piece>* pieces) const {
+absl::Status RowIndex::GetPieces(int64_t row, std::vector<Piece>* pieces) const {
   BERT_CHECK(row >= 0 && row < rows_) << "row " << row << " of " << rows_;
   pieces->clear();
+  ReadPieces(row, pieces);
+  if (Possible(*pieces)) return absl::OkStatus();
+  if (lost()) return CheckNotLost({});
+  // Packed rows reach into the next shard, so the first piece does not tell which it is.
+  for (const corpus::ShardReader& shard : split_.shards()) {
+    if (shard.lost()) return LostShard(shard);
+  }
+  return absl::DataLossError(absl::StrCat(dataset_->directory(), ": damaged: the documents of row ", row,
+                                          " lie where none can be; `bert-data verify` names the file"));
+}
+
+absl::Status RowIndex::CheckNotLost(const std::vector<Piece>& pieces) const {
+  if (!MappedFile::AnyLost()) return absl::OkStatus();
+  if (lost()) {
+    return absl::UnavailableError(absl::StrCat(mapped_path_, ": a part of it is gone; it is made anew"));
+  }
+  for (const Piece& piece : pieces) {
+    const corpus::ShardReader& shard = split_.ShardAt(piece.begin);
+    if (shard.lost()) return LostShard(shard);
+  }
+  return absl::OkStatus();
+}
+
+bool RowIndex::Possible(const std::vector<Piece>& pieces) const {
+  const size_t parts = format_ == RowFormat::kSentencePair ? 2 : 1;
+  int64_t tokens = format_ == RowFormat::kSentencePair ? kPairSpecialTokens : 0;
+  for (const Piece& piece : pieces) {
+    if (!split_.InOneShard(piece.begin, piece.length)) return false;
+    tokens += piece.length + (format_ == RowFormat::kSentencePair ? 0 : kSpecialTokensPerPiece);
+  }
+  return pieces.size() >= parts && tokens <= max_seq_len_;
+}
+
+void RowIndex::ReadPieces(int64_t row, std::vector<Piece>* pieces) const {
   if (format_ == RowFormat::kTruncatePad) {
     const int64_t begin = split_.DocumentBegin(row);
     const int64_t length = split_.DocumentBegin(row + 1) - begin;
@@ -316,9 +356,10 @@ void RowIndex::GetPieces(int64_t row, std::vector<Piece>* pieces) const {
   const int64_t row_end = row + 1 < rows_ ? static_cast<int64_t>(starts_[row + 1]) : split_.tokens();
   int64_t document = documents_[row];
   int64_t free = max_seq_len_;
-  while (begin < row_end) {
+  while (begin < row_end && document < split_.documents()) {
     const int64_t rest = split_.DocumentBegin(document + 1) - begin;
-    const int64_t take = packing_.TokensToTake(rest, free);
+    const int64_t take = rest > 0 ? packing_.TokensToTake(rest, free) : 0;
+    if (take <= 0) return pieces->clear();
     pieces->push_back({begin, static_cast<int32_t>(take)});
     free -= take + kSpecialTokensPerPiece;
     begin += take;

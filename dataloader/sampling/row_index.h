@@ -12,7 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "common/files.h"
+#include "common/mapped_file.h"
 #include "dataloader/corpus/dataset.h"
 #include "dataloader/sampling/document_cuts.h"
 #include "dataloader/sampling/row_format.h"
@@ -90,8 +90,15 @@ class RowIndex {
   std::string_view image() const { return mapped_.has_value() ? mapped_->bytes() : built_; }
 
   // The pieces of `row`, in order, at least one; of a sentence pair exactly two, the second behind the first in the
-  // same document. Takes time in proportion to their number.
-  void GetPieces(int64_t row, std::vector<Piece>* pieces) const;
+  // same document. Each lies in one shard, and with their special tokens they fit max_seq_len. Takes time in proportion
+  // to their number. DATA_LOSS names the shard or the dataset, which has changed since it was opened: what it says of the
+  // row is not possible. UNAVAILABLE as CheckNotLost.
+  absl::Status GetPieces(int64_t row, std::vector<Piece>* pieces) const;
+  // Whether a part of the file that holds the index has gone since it was opened (MappedFile::lost).
+  bool lost() const { return mapped_.has_value() && mapped_->lost(); }
+  // UNAVAILABLE: the index is lost; another can be made. DATA_LOSS names the shard that holds some of these pieces and
+  // is lost.
+  absl::Status CheckNotLost(const std::vector<Piece>& pieces) const;
   // The document that the row begins in.
   int64_t DocumentOf(int64_t row) const;
   // Sentence pairs only.
@@ -123,6 +130,9 @@ class RowIndex {
   void Seal();
   void SetSpans(std::string_view image, const Header& header);
   absl::Status CheckImage(const std::string& path);
+  // The pieces as offsets and index have them, whatever they are.
+  void ReadPieces(int64_t row, std::vector<Piece>* pieces) const;
+  bool Possible(const std::vector<Piece>& pieces) const;
 
   const std::shared_ptr<const corpus::Dataset> dataset_;
   const corpus::SplitKind split_kind_;
@@ -133,6 +143,7 @@ class RowIndex {
   int64_t rows_ = 0;
   std::string built_;
   std::optional<MappedFile> mapped_;
+  std::string mapped_path_;
   // Of each row: its first token and that token's document. What follows is packed anew by the same rule.
   absl::Span<const uint64_t> starts_;
   absl::Span<const uint32_t> documents_;

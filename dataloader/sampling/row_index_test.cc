@@ -31,7 +31,9 @@ class RowIndexTest : public testing::Test {
 
   std::vector<std::vector<Piece>> AllRows(const RowIndex& index) {
     std::vector<std::vector<Piece>> rows(static_cast<size_t>(index.rows()));
-    for (int64_t row = 0; row < index.rows(); ++row) index.GetPieces(row, &rows[static_cast<size_t>(row)]);
+    for (int64_t row = 0; row < index.rows(); ++row) {
+      EXPECT_TRUE(index.GetPieces(row, &rows[static_cast<size_t>(row)]).ok());
+    }
     return rows;
   }
 

@@ -44,7 +44,9 @@ class SentencePairTest : public testing::Test {
 
 std::vector<std::vector<Piece>> AllPieces(const RowIndex& rows) {
   std::vector<std::vector<Piece>> all(static_cast<size_t>(rows.rows()));
-  for (int64_t row = 0; row < rows.rows(); ++row) rows.GetPieces(row, &all[static_cast<size_t>(row)]);
+  for (int64_t row = 0; row < rows.rows(); ++row) {
+    EXPECT_TRUE(rows.GetPieces(row, &all[static_cast<size_t>(row)]).ok());
+  }
   return all;
 }
 
@@ -80,7 +82,7 @@ TEST_F(SentencePairTest, LosesNothingButDocumentsOfOneToken) {
     int64_t previous = INT64_MAX;
     for (int64_t row = 0; row < rows->rows(); ++row) {
       std::vector<Piece> pieces;
-      rows->GetPieces(row, &pieces);
+      EXPECT_TRUE(rows->GetPieces(row, &pieces).ok());
       ASSERT_EQ(pieces.size(), 2u);
       ASSERT_EQ(pieces[1].begin, pieces[0].begin + pieces[0].length);
       const int64_t document = rows->DocumentOf(row);

@@ -100,7 +100,7 @@ absl::Status BatchCursor::Next(v1::StreamBatchesResponse* response) {
   const int32_t end =
       std::max(row_, static_cast<int32_t>(std::min<int64_t>(int64_t{row_} + rows_per_response_, step_end)));
   if (const absl::Status filled = sampler_->FillRows(step_, row_, end, &batch_); !filled.ok()) {
-    served_->MarkDamaged(filled);
+    if (absl::IsDataLoss(filled)) served_->MarkDamaged(filled);
     return filled;
   }
   sampling::EncodedRows rows = sampling::Encode(batch_, vocab_size_);

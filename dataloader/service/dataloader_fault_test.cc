@@ -1,8 +1,11 @@
 // What goes wrong while a dataset is served: slow readers and damage.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <filesystem>
 #include <thread>
+#include <vector>
 
 #include "absl/time/clock.h"
 #include "dataloader/service/service_fixture.h"
@@ -91,6 +94,52 @@ TEST_F(DataloaderFaultTest, ATokenThatDoesNotExistIsNeverSent) {
   EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
   EXPECT_THAT(status.message(), HasSubstr("train-00000.bin: damaged: row"));
   EXPECT_EQ(EndOf(loader, OpenTrain(0, 1)).code(), absl::StatusCode::kDataLoss);
+}
+
+// As by a copy over it, a full disk, or a file system that is gone: where the mapping has no file behind it the process
+// would end by a signal.
+TEST_F(DataloaderFaultTest, AShardThatIsCutOffIsLeftAndTheOthersAreServed) {
+  ASSERT_TRUE(corpus::WriteSyntheticDataset(root_ + "/poems", {.vocab_size = kVocabSize}).ok());
+  Loader loader(root_);
+  v1::OpenStream poems = OpenTrain(0, 1);
+  poems.set_dataset("poems");
+  poems.clear_dataset_digest();
+  const std::string shard = root_ + "/novels/shards/train-00001.bin";
+  const std::string good = *ReadFile(shard);
+  const std::vector<v1::RowFormat> formats = {v1::ROW_FORMAT_PACKED, v1::ROW_FORMAT_TRUNCATE_PAD,
+                                              v1::ROW_FORMAT_SENTENCE_PAIR};
+  for (const v1::RowFormat format : formats) {
+    // Nothing of it is left, a part of its tokens, and all but some of its offsets, which pairs do not read.
+    std::vector<size_t> sizes = {0, good.size() / 4};
+    if (format != v1::ROW_FORMAT_SENTENCE_PAIR) sizes.push_back(good.size() - 100);
+    for (const size_t size : sizes) {
+      v1::OpenStream open = OpenTrain(0, 1000);
+      open.set_rows(format);
+      v1::OpenStream first = open;
+      first.set_last_step(1);
+      ASSERT_TRUE(EndOf(loader, first).ok());
+      ASSERT_EQ(truncate(shard.c_str(), static_cast<off_t>(size)), 0);
+      const absl::Status left = EndOf(loader, open);
+      EXPECT_EQ(left.code(), absl::StatusCode::kDataLoss) << format << " " << size << ": " << left;
+      EXPECT_THAT(left.message(),
+                  testing::AnyOf(HasSubstr("train-00001.bin: damaged: "), HasSubstr("novels: damaged: ")));
+      EXPECT_TRUE(EndOf(loader, poems).ok());
+      ASSERT_TRUE(WriteFileDurably(shard, good).ok());
+    }
+  }
+}
+
+TEST_F(DataloaderFaultTest, ARowIndexThatIsCutOffIsMadeAnew) {
+  const std::string index_directory = root_ + "/.row-index";
+  Loader loader(root_, /*streams_max=*/16, index_directory);
+  ASSERT_TRUE(EndOf(loader, OpenTrain(0, 1)).ok());
+  for (const auto& entry : std::filesystem::directory_iterator(index_directory)) {
+    ASSERT_EQ(truncate(entry.path().c_str(), 0), 0);
+  }
+  const absl::Status left = EndOf(loader, OpenTrain(0, 1000));
+  EXPECT_EQ(left.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(left.message(), HasSubstr("a part of it is gone"));
+  EXPECT_TRUE(EndOf(loader, OpenTrain(0, 1000)).ok());
 }
 
 }  // namespace

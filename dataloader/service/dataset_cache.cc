@@ -32,6 +32,7 @@ absl::StatusOr<std::shared_ptr<const sampling::RowIndex>> ServedDataset::Rows(co
                                                                               int32_t max_seq_len,
                                                                               sampling::RowFormat format) {
   MutexLock lock(&mutex_);
+  indexes_.remove_if([](const Index& index) { return index.rows->lost(); });
   const auto found = std::find_if(indexes_.begin(), indexes_.end(), [&](const Index& index) {
     return index.split == split && index.rows->max_seq_len() == max_seq_len && index.rows->format() == format;
   });

@@ -48,9 +48,10 @@ inline sampling::RowBatch DecodeResponse(const v1::StreamBatchesResponse& respon
 // A loader on a port of its own.
 class Loader {
  public:
-  explicit Loader(const std::string& data_root, int streams_max = 16)
-      : service_(*DataloaderService::Create({.data_root = data_root, .threads = 2, .streams_max = streams_max},
-                                            &metrics_, &RealClock())) {
+  explicit Loader(const std::string& data_root, int streams_max = 16, const std::string& index_directory = "")
+      : service_(*DataloaderService::Create(
+            {.data_root = data_root, .threads = 2, .streams_max = streams_max, .index_directory = index_directory},
+            &metrics_, &RealClock())) {
     CredentialFlags credentials;
     credentials.insecure = true;
     server_ = *RpcServer::Start(
