@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What a job leaves to be looked at, read by TensorBoard itself: curves without a doubled step, however it was killed."""
+"""What a job leaves to look at, read by TensorBoard itself: curves without a doubled step, however it was killed."""
 
 import json
 import os

@@ -206,7 +206,8 @@ std::string DrawSvg(const Chart& chart) {
   out += Line("axis", kLeft, kTop, kLeft, kHeight - kBottom);
   out += Text((kLeft + kWidth - kRight) / 2, kHeight - 16, "middle", chart.x_label);
   const double middle = (kTop + kHeight - kBottom) / 2;
-  out += Text(20, middle, "middle", chart.y_label, absl::StrFormat(" transform=\"rotate(-90 20 %.1f)\"", middle).c_str());
+  out +=
+      Text(20, middle, "middle", chart.y_label, absl::StrFormat(" transform=\"rotate(-90 20 %.1f)\"", middle).c_str());
   if (chart.level.has_value()) out += Line("level", kLeft, y.At(*chart.level), kWidth - kRight, y.At(*chart.level));
   for (size_t i = 0; i < chart.lines.size(); ++i) out += Curve(chart.lines[i], i, x, y);
   if (empty) out += Text((kLeft + kWidth - kRight) / 2, middle, "middle", "no points");

@@ -14,8 +14,8 @@ struct ChartPoint {
   double y = 0;
 };
 
-// At most `points_max` points of any number of them, each the mean of as many neighbours. Points that are not finite are
-// left out.
+// At most `points_max` points of any number of them, each the mean of as many neighbours. Points that are not finite
+// are left out.
 class ThinnedLine {
  public:
   explicit ThinnedLine(size_t points_max = 1000) : points_max_(points_max) {}

@@ -75,8 +75,7 @@ absl::StatusOr<std::unique_ptr<WholeRecords>> OpenMetrics(const TrainingRecord::
 absl::StatusOr<std::unique_ptr<WholeRecords>> OpenEvents(const TrainingRecord::Options& options) {
   const std::string directory = absl::StrCat(options.directory, "/tensorboard");
   RETURN_IF_ERROR(MakeDirectories(directory));
-  ASSIGN_OR_RETURN(auto file,
-                   WholeRecords::Open(absl::StrCat(directory, "/", EventFileName(options.generation))));
+  ASSIGN_OR_RETURN(auto file, WholeRecords::Open(absl::StrCat(directory, "/", EventFileName(options.generation))));
   RETURN_IF_ERROR(file->Append(EventFileHeader(options.first_step + 1, absl::Now())));
   return file;
 }

@@ -18,9 +18,9 @@
 namespace bert::record {
 namespace {
 
+using tensorboard::v1::Event;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using tensorboard::v1::Event;
 
 template <typename Integer>
 Integer LittleEndian(std::string_view bytes) {

@@ -30,7 +30,7 @@ struct Training {
   const OpenBatchSource& open_batches;
   ProgressReporter& reporter;
   StepTime& time;
-  CheckpointWriter* checkpoints = nullptr;  // Of rank 0; null on the others.
+  CheckpointWriter* checkpoints = nullptr;   // Of rank 0; null on the others.
   record::TrainingRecord* record = nullptr;  // Likewise; null: none is kept.
   double peak_flops = 0;                     // Of this rank's device; 0: not known.
   int64_t first_step = 0;
