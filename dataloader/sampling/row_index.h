@@ -91,8 +91,8 @@ class RowIndex {
 
   // The pieces of `row`, in order, at least one; of a sentence pair exactly two, the second behind the first in the
   // same document. Each lies in one shard, and with their special tokens they fit max_seq_len. Takes time in proportion
-  // to their number. DATA_LOSS names the shard or the dataset, which has changed since it was opened: what it says of the
-  // row is not possible. UNAVAILABLE as CheckNotLost.
+  // to their number. DATA_LOSS names the shard or the dataset, which has changed since it was opened: what it says of
+  // the row is not possible. UNAVAILABLE as CheckNotLost.
   absl::Status GetPieces(int64_t row, std::vector<Piece>* pieces) const;
   // Whether a part of the file that holds the index has gone since it was opened (MappedFile::lost).
   bool lost() const { return mapped_.has_value() && mapped_->lost(); }
