@@ -67,6 +67,23 @@ TEST(JobViewTest, DescribeSaysWhereTheTimeGoes) {
               HasSubstr("\nTime         compute 75.0%, all-reduce 12.5%, data wait 1.0%\n"));
 }
 
+TEST(JobViewTest, DescribeShowsHowEachRankDoes) {
+  v1::Job job = ExampleJob();
+  v1::RankHealth& rank = *job.add_rank_health();
+  rank.set_rank(1);
+  rank.set_completed_steps(420);
+  rank.set_tokens_per_second(1500);
+  rank.set_mfu(0.375);
+  rank.mutable_time_shares()->set_compute(0.875);
+  rank.mutable_time_shares()->set_data_wait(0.125);
+  job.set_skipped_steps(3);
+  const std::string text = DescribeJob({job, {}, {}}, ExampleNow(), false);
+  EXPECT_THAT(text, HasSubstr("\nSkipped      3 steps whose loss or gradient was not finite\n"));
+  EXPECT_THAT(text, HasSubstr("  RANK  NODE    SLOT  STEP  TOKENS/S    MFU  TIME"));
+  EXPECT_THAT(text, HasSubstr("compute 87.5%, data wait 12.5%"));
+  EXPECT_THAT(text, HasSubstr("37.5%"));
+}
+
 TEST(JobViewTest, Describe) {
   EXPECT_EQ(DescribeJob({ExampleJob(), ExampleCheckpoints(), ExampleEvents()}, ExampleNow(), false),
             R"(Job          tiny-english-ab12c
