@@ -208,11 +208,12 @@ class Cluster:
         )
         self.coordinator_address = ready["address"]
 
-    def start_dataloader(self):
+    def start_dataloader(self, name="dataloader", data_root=None):
         self._start(
             "dataloader",
             *("--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--coordinator", self.coordinator_address),
-            *("--data-root", self.home / "data"),
+            *("--data-root", data_root or self.home / "data"),
+            instance=name,
         )
 
     def start_worker(self, node="node-1", cpu_slots=2, checkpoint_root=None, **options):

@@ -34,11 +34,30 @@ def reference_loss(model, rows):
     return total / count, count
 
 
-def validation_rows(c, dataset):
+def reference_pairs(model, rows):
+    """Mean losses of masked tokens and of next-sentence labels, and the share of the latter that is right."""
+    nll, masked, next_nll, correct = 0.0, 0, 0.0, 0
+    entropy = torch.nn.functional.cross_entropy
+    with torch.no_grad():
+        for row in rows:
+            (pair,) = row["segments"]
+            out = model(
+                input_ids=torch.tensor([pair["input_ids"]]), token_type_ids=torch.tensor([pair["token_type_ids"]])
+            )
+            labels = torch.tensor(pair["labels"], dtype=torch.int64)
+            nll += entropy(out.prediction_logits[0, pair["positions"]].double(), labels, reduction="sum").item()
+            masked += len(labels)
+            label = torch.tensor([0 if row["is_next"] else 1])
+            next_nll += entropy(out.seq_relationship_logits.double(), label).item()
+            correct += int(out.seq_relationship_logits.argmax(1).eq(label).sum())
+    return nll / masked, next_nll / len(rows), correct / len(rows)
+
+
+def validation_rows(c, dataset, *flags):
     """The file with what a job with these settings validates on, and its rows."""
     file = c.home / f"rows-{dataset}.jsonl"
     command = [cluster.BINARIES / "bert-data", "rows", c.home / "data" / dataset, "--split", "validation", "--json"]
-    file.write_text(cluster.run_ok([*command, "--max-seq-len", SEQ_LEN, "--seed", SEED, "--count", ROWS]))
+    file.write_text(cluster.run_ok([*command, "--max-seq-len", SEQ_LEN, "--seed", SEED, "--count", ROWS, *flags]))
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     assert len(rows) == ROWS, f"{len(rows)} rows"
     return file, rows
@@ -71,6 +90,34 @@ class HfCheckpointTest(cluster.ClusterTest):
                 )
                 self.assertAlmostEqual(evaluated["loss"] / validation["loss"], 1.0, delta=1e-4)
                 self._check_tokenizer(c, directory)
+
+    def test_transformers_has_both_our_losses_of_sentence_pairs(self):
+        c = self.start_cluster()
+        settings = {"train__steps": STEPS, "checkpoint__every_steps": STEPS, "validation__rows": ROWS, "seed": SEED}
+        settings["data__rows"] = "sentence_pair"
+        # Two ranks, whose parts of a batch have different numbers of masked tokens.
+        workers = {"min": 2, "max": 2}
+        jobs = {
+            norm: c.submit(**settings, model__norm=norm, workers=workers, name=norm.replace("_", "-")) for norm in NORMS
+        }
+        rows_file, rows = validation_rows(c, "english", "--rows", "sentence_pair")
+        for norm, model_type in NORMS.items():
+            with self.subTest(norm=norm):
+                validation = c.wait_for_state(jobs[norm], "SUCCEEDED")["last_validation"]
+                directory = c.checkpoints(jobs[norm])[0]["directory"]
+                model, report = transformers.AutoModelForPreTraining.from_pretrained(
+                    directory, output_loading_info=True
+                )
+                self.assertEqual(model.config.model_type, model_type)
+                self.assertFalse(any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")))
+                evaluate = [cluster.BINARIES / "bert-model", "evaluate", "--model", directory, "--rows", rows_file]
+                evaluated = json.loads(cluster.run_ok([*evaluate, "--json"]))
+                names = ("loss", "next_sentence_loss", "next_sentence_accuracy")
+                for name, value in zip(names, reference_pairs(model.eval(), rows), strict=True):
+                    self.assertAlmostEqual(value / validation[name], 1.0, delta=1e-4, msg=name)
+                    self.assertAlmostEqual(evaluated[name] / validation[name], 1.0, delta=1e-4, msg=name)
+                step = c.job(jobs[norm])["last_step"]
+                self.assertGreater(step["next_sentence_loss"], 0)
 
     def test_byte_pairs_from_text_to_a_filled_mask(self):
         c = self.make_cluster()

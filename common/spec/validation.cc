@@ -60,8 +60,11 @@ constexpr Bound kBounds[] = {
     {"train.optimizer.weight_decay", 0, 1},
     {"train.optimizer.max_grad_norm", 0, 1e6},
     {"train.log_every_steps", 1, kStepsMax},
+    {"train.nonfinite_steps_max", 0, kStepsMax},
     {"validation.every_steps", 0, kStepsMax},
     {"validation.rows", 0, 1e12},
+    {"validation.samples", 0, 100},
+    {"validation.target_loss", 0, 100},
     {"checkpoint.every_steps", 1, kStepsMax},
     {"checkpoint.keep_last", 1, 1000},
     {"restarts.max_without_progress", 0, 1000},
@@ -185,10 +188,9 @@ class Checker {
                          masking.mask_share(), masking.random_share()),
              {"data.masking.random_share"});
     }
-    if (spec_.data().rows() == v1::ROW_FORMAT_SENTENCE_PAIR) {
-      Report("data.rows",
-             "sentence_pair cannot be trained on: the trainer has no next-sentence loss; use packed or truncate_pad "
-             "(`bert-data rows --rows sentence_pair` shows the pairs)");
+    if (spec_.data().rows() == v1::ROW_FORMAT_SENTENCE_PAIR && spec_.model().type_vocab_size() == 1) {
+      Report("model.type_vocab_size", "must be at least 2 with data.rows sentence_pair, a type for each part; it is 1",
+             {"data.rows"});
     }
     if (!spec_.data().has_dataset()) return;
     const std::string& dataset = spec_.data().dataset();

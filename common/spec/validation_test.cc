@@ -114,7 +114,6 @@ TEST(ValidationTest, HoldsEveryBound) {
                                     "data.masking.ngram_max=0",
                                     "data.masking.ngram_max=17",
                                     "data.masking.max_predictions_per_seq=-1",
-                                    "data.rows=sentence_pair",
                                     "train.steps=0",
                                     "train.steps=1000000001",
                                     "train.global_batch_size=0",
@@ -151,17 +150,18 @@ TEST(ValidationTest, AcceptsTheEdges) {
   for (const char* override_text :
        {"name=a", "name=a234567890123456789012345678901234567890", "data.max_seq_len=512", "data.max_seq_len=8",
         "data.masking.mask_share=0.9", "data.masking.ngram_max=3", "data.masking.max_predictions_per_seq=20",
-        "data.rows=truncate_pad", "train.optimizer.warmup_steps=0", "train.optimizer.max_grad_norm=0",
-        "validation.every_steps=0", "validation.rows=0", "restarts.max=0", "train.micro_batch_size=65536",
-        "data.dataset_digest=xxh128:0123456789abcdef0123456789abcdef", "workers.max=64"}) {
+        "data.rows=truncate_pad", "data.rows=sentence_pair", "train.optimizer.warmup_steps=0",
+        "train.optimizer.max_grad_norm=0", "validation.every_steps=0", "validation.rows=0", "restarts.max=0",
+        "train.micro_batch_size=65536", "data.dataset_digest=xxh128:0123456789abcdef0123456789abcdef",
+        "workers.max=64"}) {
     EXPECT_EQ(With(override_text), "") << override_text;
   }
 }
 
-TEST(ValidationTest, TakesNoRowsThatCannotBeTrainedOn) {
-  EXPECT_EQ(With("data.rows=sentence_pair"),
-            "--set data.rows=sentence_pair: data.rows: sentence_pair cannot be trained on: the trainer has no "
-            "next-sentence loss; use packed or truncate_pad (`bert-data rows --rows sentence_pair` shows the pairs)");
+TEST(ValidationTest, PairsNeedATypeForEachPart) {
+  EXPECT_EQ(Problems(kGood, {"data.rows=sentence_pair", "model.type_vocab_size=1"}),
+            "--set model.type_vocab_size=1: model.type_vocab_size: must be at least 2 with data.rows sentence_pair, a "
+            "type for each part; it is 1");
 }
 
 TEST(ValidationTest, KeepsDatasetsInsideTheDataRoot) {

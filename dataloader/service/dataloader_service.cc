@@ -27,7 +27,8 @@ void Summarize(const corpus::SplitEntry& entry, int64_t rows, v1::SplitSummary* 
 absl::StatusOr<std::unique_ptr<DataloaderService>> DataloaderService::Create(const Options& options,
                                                                              LoaderMetrics* metrics, Clock* clock) {
   ASSIGN_OR_RETURN(auto datasets,
-                   DatasetCache::Create(options.data_root, options.datasets_kept, options.index_directory));
+                   DatasetCache::Create(options.data_root, options.datasets_kept, options.index_directory,
+                                        [metrics] { metrics->datasets_damaged.Increment(); }));
   return std::unique_ptr<DataloaderService>(new DataloaderService(options, std::move(datasets), metrics, clock));
 }
 

@@ -77,6 +77,7 @@ void ServedDataset::MarkDamaged(const absl::Status& why) {
   std::string state = FileState();
   MutexLock lock(&damage_mutex_);
   if (!damage_.ok()) return;
+  on_damage_();
   spdlog::error("dataset={} digest={} is damaged and no longer served: {}", dataset_->directory(), dataset_->digest(),
                 std::string(why.message()));
   damage_ = why;
@@ -135,7 +136,8 @@ absl::Status ServedDataset::VerifyShards(size_t piece_bytes, const std::function
 }
 
 absl::StatusOr<std::unique_ptr<DatasetCache>> DatasetCache::Create(const std::string& root, int capacity,
-                                                                   const std::string& index_directory) {
+                                                                   const std::string& index_directory,
+                                                                   std::function<void()> on_damage) {
   std::error_code error;
   const fs::path canonical = fs::canonical(root, error);
   if (error || !fs::is_directory(canonical, error)) {
@@ -143,7 +145,8 @@ absl::StatusOr<std::unique_ptr<DatasetCache>> DatasetCache::Create(const std::st
                                             " is no directory; make it, or name the folder that "
                                             "holds the datasets with --data-root"));
   }
-  return std::unique_ptr<DatasetCache>(new DatasetCache(canonical.string(), capacity, index_directory));
+  return std::unique_ptr<DatasetCache>(
+      new DatasetCache(canonical.string(), capacity, index_directory, std::move(on_damage)));
 }
 
 absl::StatusOr<std::string> DatasetCache::Resolve(const std::string& name) const {
@@ -212,7 +215,7 @@ absl::StatusOr<std::shared_ptr<ServedDataset>> DatasetCache::Get(const std::stri
     }
     spdlog::info("opened dataset={} digest={} train_tokens={} validation_tokens={}", name, (*opened)->digest(),
                  (*opened)->manifest().train.tokens, (*opened)->manifest().validation.tokens);
-    entry->served = std::make_shared<ServedDataset>(*std::move(opened), index_directory_);
+    entry->served = std::make_shared<ServedDataset>(*std::move(opened), index_directory_, on_damage_);
   }
   // Between reading the manifest and opening, it may have been replaced once more.
   if (!digest.empty() && entry->served->dataset().digest() != digest) {

@@ -23,9 +23,11 @@ namespace bert::loader {
 // An opened dataset with the row indexes made for it so far. Thread-safe.
 class ServedDataset {
  public:
-  // `index_directory` holds row indexes, of this and of other datasets; empty for none.
-  ServedDataset(std::shared_ptr<const corpus::Dataset> dataset, std::string index_directory)
-      : dataset_(std::move(dataset)), index_directory_(std::move(index_directory)) {}
+  // `index_directory` holds row indexes, of this and of other datasets; empty for none. `on_damage` is called once, by
+  // whoever finds the first damage.
+  ServedDataset(std::shared_ptr<const corpus::Dataset> dataset, std::string index_directory,
+                std::function<void()> on_damage)
+      : dataset_(std::move(dataset)), index_directory_(std::move(index_directory)), on_damage_(std::move(on_damage)) {}
 
   const corpus::Dataset& dataset() const { return *dataset_; }
 
@@ -59,6 +61,7 @@ class ServedDataset {
 
   const std::shared_ptr<const corpus::Dataset> dataset_;
   const std::string index_directory_;
+  const std::function<void()> on_damage_;
   mutable Mutex damage_mutex_;
   absl::Status damage_ ABSL_GUARDED_BY(damage_mutex_);
   std::string state_when_damaged_ ABSL_GUARDED_BY(damage_mutex_);
@@ -71,9 +74,11 @@ class ServedDataset {
 class DatasetCache {
  public:
   // `capacity` datasets stay open when nobody uses them. `index_directory` is made when first needed; empty: row
-  // indexes stay in memory. NOT_FOUND: `root` is no directory.
-  static absl::StatusOr<std::unique_ptr<DatasetCache>> Create(const std::string& root, int capacity,
-                                                              const std::string& index_directory = "");
+  // indexes stay in memory. `on_damage` is called for each dataset that is found damaged while it is open, from any
+  // thread. NOT_FOUND: `root` is no directory.
+  static absl::StatusOr<std::unique_ptr<DatasetCache>> Create(
+      const std::string& root, int capacity, const std::string& index_directory = "",
+      std::function<void()> on_damage = [] {});
 
   // The dataset in folder `name` of the root, every shard checked when it is first opened (which reads it whole), and
   // opened again when its manifest has changed since. `digest` may be empty: any.
@@ -95,8 +100,11 @@ class DatasetCache {
     std::shared_ptr<ServedDataset> served ABSL_GUARDED_BY(mutex);
   };
 
-  DatasetCache(std::string root, int capacity, std::string index_directory)
-      : root_(std::move(root)), capacity_(capacity), index_directory_(std::move(index_directory)) {}
+  DatasetCache(std::string root, int capacity, std::string index_directory, std::function<void()> on_damage)
+      : root_(std::move(root)),
+        capacity_(capacity),
+        index_directory_(std::move(index_directory)),
+        on_damage_(std::move(on_damage)) {}
   absl::StatusOr<std::string> Resolve(const std::string& name) const;
   std::shared_ptr<Entry> FindOrAdd(const std::string& path);
   void Forget(const std::shared_ptr<Entry>& entry);
@@ -104,6 +112,7 @@ class DatasetCache {
   const std::string root_;  // Canonical.
   const int capacity_;
   const std::string index_directory_;
+  const std::function<void()> on_damage_;
   mutable Mutex mutex_;
   std::list<std::shared_ptr<Entry>> entries_ ABSL_GUARDED_BY(mutex_);  // Latest used first.
 };

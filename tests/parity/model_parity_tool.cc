@@ -3,7 +3,9 @@
 //   model_parity_tool MODEL_DIR INPUTS.safetensors OUTPUTS.safetensors [SAVE_DIR]
 //
 // Inputs are the tensors of MaskedBatch by name. Outputs: "logits", "nll" (of a forward and backward pass), "eval_nll",
-// "correct", and "grad.<parameter>" for every parameter. With SAVE_DIR the model is also written there.
+// "correct", and "grad.<parameter>" for every parameter. With SAVE_DIR the model is also written there. With
+// "next_sentence_labels", the mean over rows of that loss counts as much as the mean over masked tokens, and
+// "next_sentence_logits", "next_sentence_nll", "next_sentence_eval_nll" and "next_sentence_correct" are there too.
 #include <ATen/ops/scalar_tensor.h>
 
 #include <cstdio>
@@ -30,6 +32,11 @@ absl::Status Run(const std::string& model_directory, const std::string& inputs_p
   ASSIGN_OR_RETURN(batch.segments, inputs.Read("segments"));
   ASSIGN_OR_RETURN(batch.masked_positions, inputs.Read("masked_positions"));
   ASSIGN_OR_RETURN(batch.labels, inputs.Read("labels"));
+  const bool pairs = inputs.entries().contains("next_sentence_labels");
+  if (pairs) {
+    ASSIGN_OR_RETURN(batch.token_type_ids, inputs.Read("token_type_ids"));
+    ASSIGN_OR_RETURN(batch.next_sentence_labels, inputs.Read("next_sentence_labels"));
+  }
   RETURN_IF_ERROR(ValidateBatch(batch, model->config()));
 
   std::vector<std::pair<std::string, at::Tensor>> outputs;
@@ -38,7 +45,15 @@ absl::Status Run(const std::string& model_directory, const std::string& inputs_p
   outputs.emplace_back("eval_nll", evaluated.nll);
   outputs.emplace_back("correct", at::scalar_tensor(evaluated.correct, at::kLong));
   model->parameters().ZeroGrad();
-  outputs.emplace_back("nll", model->ForwardBackward(batch, /*dropout_seed=*/0).nll);
+  const double weight = static_cast<double>(batch.labels.numel()) / static_cast<double>(batch.input_ids.size(0));
+  const LossSums trained = model->ForwardBackward(batch, /*dropout_seed=*/0, weight);
+  outputs.emplace_back("nll", trained.nll);
+  if (pairs) {
+    outputs.emplace_back("next_sentence_logits", model->NextSentenceLogits(batch));
+    outputs.emplace_back("next_sentence_nll", trained.next_sentence.nll);
+    outputs.emplace_back("next_sentence_eval_nll", evaluated.next_sentence.nll);
+    outputs.emplace_back("next_sentence_correct", at::scalar_tensor(evaluated.next_sentence.correct, at::kLong));
+  }
   const std::vector<ParameterInfo>& infos = model->parameters().infos();
   for (size_t i = 0; i < infos.size(); ++i) {
     outputs.emplace_back("grad." + infos[i].name, model->parameters().GradView(static_cast<int64_t>(i)));

@@ -109,6 +109,10 @@ struct Totals {
   int64_t masked = 0;
   int64_t correct = 0;
   int64_t rows = 0;
+  // Of rows with a next-sentence label, where the model has that head.
+  double next_sentence_nll = 0;
+  int64_t next_sentence_rows = 0;
+  int64_t next_sentence_correct = 0;
 };
 
 absl::StatusOr<Totals> EvaluateRows(std::istream& in, const std::string& path, int64_t batch_rows, MaskedLm& model) {
@@ -118,11 +122,14 @@ absl::StatusOr<Totals> EvaluateRows(std::istream& in, const std::string& path, i
     ASSIGN_OR_RETURN(const MaskedBatch batch, ReadRows(in, path, batch_rows, model.config(), &line));
     if (batch.input_ids.size(0) == 0) break;
     totals.rows += batch.input_ids.size(0);
-    if (batch.labels.numel() == 0) continue;
     const LossSums sums = model.Evaluate(batch);
     totals.nll += sums.nll.item<double>();
     totals.masked += sums.masked_tokens;
     totals.correct += sums.correct;
+    if (sums.next_sentence.rows == 0) continue;
+    totals.next_sentence_nll += sums.next_sentence.nll.item<double>();
+    totals.next_sentence_rows += sums.next_sentence.rows;
+    totals.next_sentence_correct += sums.next_sentence.correct;
   }
   if (totals.masked == 0) return absl::InvalidArgumentError(absl::StrCat(path, " has no masked tokens"));
   return totals;
@@ -179,11 +186,16 @@ absl::Status Evaluate(const EvaluateFlags& flags, std::istream& in, std::ostream
   ASSIGN_OR_RETURN(const Totals totals,
                    EvaluateRows(flags.rows == "-" ? in : file, flags.rows, flags.batch_rows, *model));
   const double masked = static_cast<double>(totals.masked);
-  const Json json = {{"loss", totals.nll / masked},
-                     {"perplexity", std::exp(totals.nll / masked)},
-                     {"accuracy", static_cast<double>(totals.correct) / masked},
-                     {"masked_tokens", totals.masked},
-                     {"rows", totals.rows}};
+  Json json = {{"loss", totals.nll / masked},
+               {"perplexity", std::exp(totals.nll / masked)},
+               {"accuracy", static_cast<double>(totals.correct) / masked},
+               {"masked_tokens", totals.masked},
+               {"rows", totals.rows}};
+  if (totals.next_sentence_rows > 0) {
+    const double rows = static_cast<double>(totals.next_sentence_rows);
+    json["next_sentence_loss"] = totals.next_sentence_nll / rows;
+    json["next_sentence_accuracy"] = static_cast<double>(totals.next_sentence_correct) / rows;
+  }
   if (flags.json) {
     out << json.dump() << "\n";
   } else {
@@ -192,6 +204,11 @@ absl::Status Evaluate(const EvaluateFlags& flags, std::istream& in, std::ostream
         "tokens in %s rows\n",
         json["loss"].get<double>(), json["perplexity"].get<double>(), 100 * json["accuracy"].get<double>(),
         Thousands(totals.masked), Thousands(totals.rows));
+    if (json.contains("next_sentence_loss")) {
+      out << absl::StrFormat("next sentence  loss %.4f, accuracy %.1f%% of %s rows\n",
+                             json["next_sentence_loss"].get<double>(),
+                             100 * json["next_sentence_accuracy"].get<double>(), Thousands(totals.next_sentence_rows));
+    }
   }
   return absl::OkStatus();
 }

@@ -75,7 +75,7 @@ NormedInflow Encoder::Inflow(at::Tensor d_output, at::Tensor d_residual) const {
 Normed Encoder::ForwardEmbeddings(const EncoderInput& input, const Tape* tape) const {
   const Dropout dropout = DropoutAt(tape, config_.hidden_dropout, kEmbeddingSite);
   const NormSite site{.norm = &first_norm_, .eps = config_.layer_norm_eps, .bias = nullptr, .dropout = {}};
-  at::Tensor embedded = Embed(input.input_ids, input.position_ids, embeddings_, dtype_);
+  at::Tensor embedded = Embed(input.ids, embeddings_, dtype_);
   if (PreLn()) ApplyDropout(embedded, dropout);
   Normed normed = AddDropoutNorm(std::move(embedded), {}, site);
   if (!PreLn()) ApplyDropout(normed.output, dropout);
@@ -145,7 +145,7 @@ void Encoder::BackwardEmbeddings(at::Tensor d_output, const at::Tensor& d_residu
     ApplyDropout(d_output, dropout);
     d_embedded = AddDropoutNormBackward(Inflow(std::move(d_output), {}), tape.first, site).d_sum;
   }
-  EmbedBackward(d_embedded, input.input_ids, input.position_ids, embeddings_);
+  EmbedBackward(d_embedded, input.ids, embeddings_);
 }
 
 }  // namespace bert::model

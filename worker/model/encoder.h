@@ -20,8 +20,7 @@ Affine MakeNorm(const Parameters& parameters, AffineIndex index);
 
 // What the encoder reads of a batch.
 struct EncoderInput {
-  at::Tensor input_ids;     // int64 [R * S]
-  at::Tensor position_ids;  // int64 [R * S]
+  EmbeddingIds ids;  // T = R * S
   AttentionPlan attention;
 };
 

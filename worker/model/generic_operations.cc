@@ -160,22 +160,26 @@ CrossEntropyResult CrossEntropy(at::Tensor logits, const Weight& bias, const at:
   return result;
 }
 
-at::Tensor Embed(const at::Tensor& input_ids, const at::Tensor& position_ids, const Embeddings& embeddings,
-                 at::ScalarType dtype) {
-  at::Tensor sum = at::embedding(embeddings.word.value, input_ids);
-  sum.add_(at::embedding(embeddings.position.value, position_ids));
-  return sum.add_(embeddings.token_type.value[0]).to(dtype);
+at::Tensor Embed(const EmbeddingIds& ids, const Embeddings& embeddings, at::ScalarType dtype) {
+  at::Tensor sum = at::embedding(embeddings.word.value, ids.words);
+  sum.add_(at::embedding(embeddings.position.value, ids.positions));
+  const at::Tensor& types = embeddings.token_type.value;
+  sum.add_(ids.token_types.defined() ? at::embedding(types, ids.token_types) : types[0]);
+  return sum.to(dtype);
 }
 
-void EmbedBackward(const at::Tensor& d_embedded, const at::Tensor& input_ids, const at::Tensor& position_ids,
-                   const Embeddings& embeddings) {
+void EmbedBackward(const at::Tensor& d_embedded, const EmbeddingIds& ids, const Embeddings& embeddings) {
   const at::Tensor d_rows = d_embedded.to(at::kFloat);
   at::Tensor word_grad = embeddings.word.grad;
   at::Tensor position_grad = embeddings.position.grad;
-  at::Tensor token_type_grad = embeddings.token_type.grad[0];
-  word_grad.index_add_(0, input_ids, d_rows);
-  position_grad.index_add_(0, position_ids, d_rows);
-  token_type_grad.add_(d_rows.sum(0));
+  at::Tensor token_type_grad = embeddings.token_type.grad;
+  word_grad.index_add_(0, ids.words, d_rows);
+  position_grad.index_add_(0, ids.positions, d_rows);
+  if (ids.token_types.defined()) {
+    token_type_grad.index_add_(0, ids.token_types, d_rows);
+  } else {
+    token_type_grad[0].add_(d_rows.sum(0));
+  }
 }
 
 }  // namespace bert::model::generic

@@ -18,10 +18,8 @@ Attended Attention(const at::Tensor& query_key_value, const Weight& bias, const 
 at::Tensor AttentionBackward(const at::Tensor& d_output, const at::Tensor& query_key_value, const Weight& bias,
                              const Attended& attended, const AttentionPlan& plan, const Dropout& dropout);
 CrossEntropyResult CrossEntropy(at::Tensor logits, const Weight& bias, const at::Tensor& labels, bool with_gradient);
-at::Tensor Embed(const at::Tensor& input_ids, const at::Tensor& position_ids, const Embeddings& embeddings,
-                 at::ScalarType dtype);
-void EmbedBackward(const at::Tensor& d_embedded, const at::Tensor& input_ids, const at::Tensor& position_ids,
-                   const Embeddings& embeddings);
+at::Tensor Embed(const EmbeddingIds& ids, const Embeddings& embeddings, at::ScalarType dtype);
+void EmbedBackward(const at::Tensor& d_embedded, const EmbeddingIds& ids, const Embeddings& embeddings);
 
 }  // namespace bert::model::generic
 

@@ -25,6 +25,10 @@ class LayoutBuilder {
     layout_.transform = AddLinear("cls.predictions.transform.dense", hidden, hidden);
     layout_.transform_norm = AddNorm("cls.predictions.transform.LayerNorm");
     layout_.decoder_bias = Add("cls.predictions.bias", {config_.vocab_size}, false);
+    if (config_.next_sentence) {
+      layout_.pooler = AddLinear("bert.pooler.dense", hidden, hidden);
+      layout_.next_sentence = AddLinear("cls.seq_relationship", 2, hidden);
+    }
     return std::move(layout_);
   }
 

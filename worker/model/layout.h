@@ -42,6 +42,9 @@ struct Layout {
   AffineIndex transform;
   AffineIndex transform_norm;
   int64_t decoder_bias = -1;  // The decoder's weight is word_embeddings.
+  // Only with config.next_sentence.
+  AffineIndex pooler;
+  AffineIndex next_sentence;
 };
 
 Layout MakeLayout(const ModelConfig& config);

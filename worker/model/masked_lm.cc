@@ -73,6 +73,21 @@ absl::Status ValidateBatch(const MaskedBatch& batch, const ModelConfig& config) 
   RETURN_IF_ERROR(CheckBounds("position_ids", batch.position_ids, 0, config.max_position_embeddings - 1));
   RETURN_IF_ERROR(CheckBounds("masked_positions", batch.masked_positions, 0, batch.input_ids.numel() - 1));
   RETURN_IF_ERROR(CheckBounds("labels", batch.labels, 0, config.vocab_size - 1));
+  if (batch.token_type_ids.defined()) {
+    RETURN_IF_ERROR(CheckTensor("token_type_ids", batch.token_type_ids, at::kLong, 2));
+    if (batch.token_type_ids.sizes() != batch.input_ids.sizes()) {
+      return absl::InvalidArgumentError("input_ids and token_type_ids differ in shape");
+    }
+    RETURN_IF_ERROR(CheckBounds("token_type_ids", batch.token_type_ids, 0, config.type_vocab_size - 1));
+  }
+  if (batch.next_sentence_labels.defined()) {
+    RETURN_IF_ERROR(CheckTensor("next_sentence_labels", batch.next_sentence_labels, at::kLong, 1));
+    if (batch.next_sentence_labels.size(0) != batch.input_ids.size(0)) {
+      return absl::InvalidArgumentError(absl::StrCat(batch.input_ids.size(0), " rows but ",
+                                                     batch.next_sentence_labels.size(0), " next_sentence_labels"));
+    }
+    RETURN_IF_ERROR(CheckBounds("next_sentence_labels", batch.next_sentence_labels, 0, 1));
+  }
   return CheckSegments(batch.segments, batch.masked_positions);
 }
 
@@ -95,7 +110,11 @@ MaskedLm::MaskedLm(const ModelConfig& config, const Layout& layout, std::unique_
       encoder_(config, layout, *parameters_),
       transform_(MakeLinear(*parameters_, layout.transform)),
       transform_norm_(MakeNorm(*parameters_, layout.transform_norm)),
-      decoder_(MakeLinear(*parameters_, {layout.word_embeddings, layout.decoder_bias})) {}
+      decoder_(MakeLinear(*parameters_, {layout.word_embeddings, layout.decoder_bias})) {
+  if (config.next_sentence) {
+    next_sentence_.emplace(MakeLinear(*parameters_, layout.pooler), MakeLinear(*parameters_, layout.next_sentence));
+  }
+}
 
 void MaskedLm::InitializeWeights(uint64_t seed) {
   at::AutoDispatchBelowADInplaceOrView no_autograd;
@@ -120,8 +139,11 @@ EncoderInput MaskedLm::Input(const MaskedBatch& batch) const {
   BERT_CHECK(batch.input_ids.dim() == 2 && batch.segments.sizes() == batch.input_ids.sizes() &&
              batch.position_ids.sizes() == batch.input_ids.sizes())
       << "a batch of unequal shapes";
-  return {.input_ids = batch.input_ids.flatten(),
-          .position_ids = batch.position_ids.flatten(),
+  BERT_CHECK(!batch.token_type_ids.defined() || batch.token_type_ids.sizes() == batch.input_ids.sizes())
+      << "a batch of unequal shapes";
+  return {.ids = {.words = batch.input_ids.flatten(),
+                  .positions = batch.position_ids.flatten(),
+                  .token_types = batch.token_type_ids.defined() ? batch.token_type_ids.flatten() : at::Tensor()},
           .attention = MakeAttentionPlan(batch.segments, config_.num_attention_heads,
                                          config_.hidden_size / config_.num_attention_heads)};
 }
@@ -149,7 +171,11 @@ NormSite MaskedLm::TransformSite() const {
   return {.norm = &transform_norm_, .eps = config_.layer_norm_eps, .bias = nullptr, .dropout = {}};
 }
 
-LossSums MaskedLm::ForwardBackward(const MaskedBatch& batch, uint64_t dropout_seed) {
+bool MaskedLm::HasNextSentence(const MaskedBatch& batch) const {
+  return next_sentence_.has_value() && batch.next_sentence_labels.defined();
+}
+
+LossSums MaskedLm::ForwardBackward(const MaskedBatch& batch, uint64_t dropout_seed, double next_sentence_weight) {
   at::AutoDispatchBelowADInplaceOrView no_autograd;
   const EncoderInput input = Input(batch);
   Encoder::Tape tape{.dropout_seed = dropout_seed, .first = {}, .layers = {}};
@@ -157,16 +183,31 @@ LossSums MaskedLm::ForwardBackward(const MaskedBatch& batch, uint64_t dropout_se
   const at::Tensor encoded = encoder_.Forward(input, &tape);
   CrossEntropyResult loss = CrossEntropy(HeadForward(encoded, batch.masked_positions, &head), decoder_.bias,
                                          batch.labels, /*with_gradient=*/true);
-  encoder_.Backward(HeadBackward(loss.d_logits, head, encoded, batch.masked_positions), input, tape);
-  return {.nll = loss.nll, .masked_tokens = batch.labels.numel(), .correct = 0};
+  at::Tensor d_encoded = HeadBackward(loss.d_logits, head, encoded, batch.masked_positions);
+  LossSums sums = {.nll = loss.nll, .masked_tokens = batch.labels.numel(), .correct = 0};
+  if (HasNextSentence(batch)) {
+    sums.next_sentence =
+        next_sentence_->ForwardBackward(encoded, batch.next_sentence_labels, next_sentence_weight, d_encoded);
+  }
+  encoder_.Backward(std::move(d_encoded), input, tape);
+  return sums;
 }
 
 LossSums MaskedLm::Evaluate(const MaskedBatch& batch) {
   at::AutoDispatchBelowADInplaceOrView no_autograd;
-  at::Tensor logits = HeadForward(encoder_.Forward(Input(batch), nullptr), batch.masked_positions, nullptr);
+  const at::Tensor encoded = encoder_.Forward(Input(batch), nullptr);
+  at::Tensor logits = HeadForward(encoded, batch.masked_positions, nullptr);
   const int64_t correct = (logits + decoder_.bias.value).argmax(1).eq(batch.labels).sum().item<int64_t>();
   const CrossEntropyResult loss = CrossEntropy(std::move(logits), decoder_.bias, batch.labels, /*with_gradient=*/false);
-  return {.nll = loss.nll, .masked_tokens = batch.labels.numel(), .correct = correct};
+  LossSums sums = {.nll = loss.nll, .masked_tokens = batch.labels.numel(), .correct = correct};
+  if (HasNextSentence(batch)) sums.next_sentence = next_sentence_->Evaluate(encoded, batch.next_sentence_labels);
+  return sums;
+}
+
+at::Tensor MaskedLm::NextSentenceLogits(const MaskedBatch& batch) {
+  at::AutoDispatchBelowADInplaceOrView no_autograd;
+  BERT_CHECK(next_sentence_.has_value()) << "a model without a next-sentence head";
+  return next_sentence_->Logits(encoder_.Forward(Input(batch), nullptr), batch.input_ids.size(0));
 }
 
 at::Tensor MaskedLm::Logits(const MaskedBatch& batch) {

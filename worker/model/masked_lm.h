@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -13,6 +14,7 @@
 #include "worker/model/encoder.h"
 #include "worker/model/layout.h"
 #include "worker/model/model_config.h"
+#include "worker/model/next_sentence_head.h"
 #include "worker/model/parameters.h"
 
 namespace bert::model {
@@ -26,6 +28,9 @@ struct MaskedBatch {
   at::Tensor segments;          // int32 [R, S]; 0-based number of the segment in its row, -1 on padding.
   at::Tensor masked_positions;  // int64 [M]; indices into the flattened [R * S].
   at::Tensor labels;            // int64 [M]; the original tokens there.
+  // Of sentence pairs, else undefined. A pair is one segment and begins with its row's [CLS].
+  at::Tensor token_type_ids = {};  // int64 [R, S]; 0 up to the first [SEP] and on padding, 1 behind. Undefined: all 0.
+  at::Tensor next_sentence_labels = {};  // int64 [R]; 0 where the second part follows the first, 1 where not.
 };
 
 // INVALID_ARGUMENT where a shape, a dtype, an id or a position does not fit the model. Reads every id: for input from
@@ -36,6 +41,8 @@ struct LossSums {
   at::Tensor nll;  // fp32 scalar: sum over masked tokens of the negative log-likelihood, in nats.
   int64_t masked_tokens = 0;
   int64_t correct = 0;  // Where the most probable token is the label; counted only when asked for.
+  // Of the rows' next-sentence labels, where they are given; else undefined and 0.
+  NextSentenceSums next_sentence = {};
 };
 
 // Forward and backward are written out operation by operation (encoder.h, operations.h) instead of recorded by
@@ -57,10 +64,15 @@ class MaskedLm {
 
   // Forward with dropout from `dropout_seed` (so that a repeated step repeats its bits) and then backward: adds
   // d(nll sum)/d(parameters) to parameters().grad(). Nothing is divided: the caller divides by the global token count.
-  LossSums ForwardBackward(const MaskedBatch& batch, uint64_t dropout_seed);
+  // With labels for it, so does the next-sentence loss, its sum over rows times `next_sentence_weight`: the global
+  // count of masked tokens over that of rows makes the division right for both.
+  LossSums ForwardBackward(const MaskedBatch& batch, uint64_t dropout_seed, double next_sentence_weight = 1);
 
   // No dropout, no gradients; counts `correct`.
   LossSums Evaluate(const MaskedBatch& batch);
+
+  // fp32 [R, 2]: that the second part of each row follows the first, and that not. Only with config().next_sentence.
+  at::Tensor NextSentenceLogits(const MaskedBatch& batch);
 
   // fp32 [M, vocab_size] at the masked positions; no dropout, no gradients. `labels` is not read.
   at::Tensor Logits(const MaskedBatch& batch);
@@ -78,6 +90,8 @@ class MaskedLm {
   EncoderInput Input(const MaskedBatch& batch) const;
   NormSite TransformSite() const;
   at::Tensor HeadForward(const at::Tensor& encoded, const at::Tensor& masked_positions, HeadTape* tape) const;
+  // Only where the batch has its labels.
+  bool HasNextSentence(const MaskedBatch& batch) const;
   // Returns the gradient of `encoded`, zero outside the masked rows.
   at::Tensor HeadBackward(const at::Tensor& d_logits, const HeadTape& tape, const at::Tensor& encoded,
                           const at::Tensor& masked_positions) const;
@@ -88,6 +102,7 @@ class MaskedLm {
   Affine transform_;
   Affine transform_norm_;
   Affine decoder_;
+  std::optional<NextSentenceHead> next_sentence_;
 };
 
 }  // namespace bert::model

@@ -12,6 +12,7 @@
 
 #include <cmath>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "worker/model/test_batches.h"
@@ -22,15 +23,21 @@ namespace {
 using ::testing::HasSubstr;
 
 const std::vector<std::vector<int64_t>> kPacked = {{5, 1, 10}, {16}, {7, 4}};
+const std::vector<std::pair<int64_t, int64_t>> kPairs = {{7, 9}, {3, 5}, {8, 2}, {2, 12}};
 constexpr int64_t kSeq = 16;
 
+constexpr double kPairWeight = 2.5;
+
+// What the gradient is of.
 double Nll(MaskedLm& model, const MaskedBatch& batch, uint64_t seed) {
-  return model.ForwardBackward(batch, seed).nll.item<double>();
+  const LossSums sums = model.ForwardBackward(batch, seed, kPairWeight);
+  return sums.nll.item<double>() +
+         (sums.next_sentence.rows > 0 ? kPairWeight * sums.next_sentence.nll.item<double>() : 0.0);
 }
 
 at::Tensor GradientOf(MaskedLm& model, const MaskedBatch& batch, uint64_t seed = 1) {
   model.parameters().ZeroGrad();
-  model.ForwardBackward(batch, seed);
+  model.ForwardBackward(batch, seed, kPairWeight);
   return model.parameters().grad().clone();
 }
 
@@ -53,8 +60,9 @@ TEST_P(MaskedLmTest, GradientMatchesFiniteDifferencesWithDropout) {
     config.activation = activation;
     config.hidden_dropout = 0.2;
     config.attention_dropout = 0.3;
+    config.next_sentence = activation == Activation::kGeluTanh;
     const std::unique_ptr<MaskedLm> model = TinyModel(config);
-    const MaskedBatch batch = DrawBatch(kPacked, kSeq, config);
+    const MaskedBatch batch = config.next_sentence ? DrawPairs(kPairs, kSeq, config) : DrawBatch(kPacked, kSeq, config);
     constexpr uint64_t kSeed = 7;
     const at::Tensor gradient = GradientOf(*model, batch, kSeed);
     at::Generator generator = at::detail::createCPUGenerator(5);
@@ -106,6 +114,54 @@ TEST_P(MaskedLmTest, PaddingChangesNothing) {
   wide.input_ids.masked_fill_(wide.segments.eq(-1), 3);
   wide.position_ids.masked_fill_(wide.segments.eq(-1), 9);
   EXPECT_TRUE(at::equal(GradientOf(*model, wide), gradient));
+}
+
+TEST_P(MaskedLmTest, PairsPaddedFurtherChangeNothing) {
+  ModelConfig config = config_;
+  config.next_sentence = true;
+  const std::unique_ptr<MaskedLm> model = TinyModel(config);
+  const MaskedBatch tight = DrawPairs(kPairs, kSeq, config);
+  const MaskedBatch wide = DrawPairs(kPairs, 23, config);
+  EXPECT_LT(RelativeDifference(model->NextSentenceLogits(wide), model->NextSentenceLogits(tight)), 1e-5);
+  EXPECT_LT(RelativeDifference(GradientOf(*model, wide), GradientOf(*model, tight)), 1e-5);
+}
+
+TEST_P(MaskedLmTest, PairsAreEvaluated) {
+  ModelConfig config = config_;
+  config.next_sentence = true;
+  const std::unique_ptr<MaskedLm> model = TinyModel(config);
+  MaskedBatch batch = DrawPairs(kPairs, kSeq, config);
+  const LossSums trained = model->ForwardBackward(batch, 1);
+  const LossSums evaluated = model->Evaluate(batch);
+  EXPECT_EQ(evaluated.next_sentence.rows, 4);
+  EXPECT_DOUBLE_EQ(evaluated.next_sentence.nll.item<double>(), trained.next_sentence.nll.item<double>());
+  EXPECT_EQ(evaluated.next_sentence.correct,
+            model->NextSentenceLogits(batch).argmax(1).eq(batch.next_sentence_labels).sum().item<int64_t>());
+  // Types are read: with all of them 0 the model sees something else.
+  const at::Tensor logits = model->NextSentenceLogits(batch);
+  batch.token_type_ids = at::Tensor();
+  EXPECT_FALSE(at::allclose(model->NextSentenceLogits(batch), logits));
+  // Rows without labels train the other head alone.
+  batch.next_sentence_labels = at::Tensor();
+  EXPECT_EQ(model->Evaluate(batch).next_sentence.rows, 0);
+}
+
+TEST_P(MaskedLmTest, TheWeightScalesTheNextSentenceGradientAlone) {
+  ModelConfig config = config_;
+  config.next_sentence = true;
+  const std::unique_ptr<MaskedLm> model = TinyModel(config);
+  const MaskedBatch batch = DrawPairs(kPairs, kSeq, config);
+  const auto gradient = [&](double weight) {
+    model->parameters().ZeroGrad();
+    model->ForwardBackward(batch, 1, weight);
+    return model->parameters().grad().clone();
+  };
+  const at::Tensor none = gradient(0);
+  EXPECT_LT(RelativeDifference(gradient(3) - none, (gradient(1) - none) * 3), 1e-4);
+  // Of the head itself nothing is left.
+  const ParameterInfo& last = model->parameters().infos().back();
+  EXPECT_EQ(last.name, "cls.seq_relationship.bias");
+  EXPECT_EQ(none.narrow(0, last.offset, last.size).abs().max().item<double>(), 0);
 }
 
 TEST_P(MaskedLmTest, SeedDecidesDropout) {
@@ -218,6 +274,10 @@ TEST(MaskedLmCreateTest, NamesTheFieldThatDoesNotFit) {
   config.hidden_dropout = 1;
   EXPECT_THAT(std::string(Validate(config).message()), HasSubstr("hidden_dropout is 1"));
   config = TinyConfig(NormPlacement::kPostLn);
+  config.next_sentence = true;
+  config.type_vocab_size = 1;
+  EXPECT_THAT(std::string(Validate(config).message()), HasSubstr("type_vocab_size is 1"));
+  config = TinyConfig(NormPlacement::kPostLn);
   config.vocab_size = 0;
   EXPECT_THAT(std::string(Validate(config).message()), HasSubstr("vocab_size is 0"));
   config = TinyConfig(NormPlacement::kPostLn);
@@ -247,6 +307,24 @@ TEST(ValidateBatchTest, NamesWhatDoesNotFit) {
   EXPECT_THAT(message([](MaskedBatch& b) { b.segments = b.segments.to(at::kLong); }), HasSubstr("segments is not"));
   EXPECT_THAT(message([](MaskedBatch& b) { b.position_ids = b.position_ids.t(); }), HasSubstr("differ in shape"));
   EXPECT_THAT(message([](MaskedBatch& b) { b.labels = at::Tensor(); }), HasSubstr("labels is not"));
+}
+
+TEST(ValidateBatchTest, NamesWhatDoesNotFitInPairs) {
+  ModelConfig config = TinyConfig(NormPlacement::kPostLn);
+  config.next_sentence = true;
+  const auto message = [&](auto spoil) {
+    MaskedBatch batch = DrawPairs(kPairs, kSeq, config);
+    EXPECT_TRUE(ValidateBatch(batch, config).ok());
+    spoil(batch);
+    return std::string(ValidateBatch(batch, config).message());
+  };
+  EXPECT_THAT(message([](MaskedBatch& b) { b.token_type_ids[0][0] = 2; }), HasSubstr("token_type_ids holds 2"));
+  EXPECT_THAT(message([](MaskedBatch& b) { b.token_type_ids = b.token_type_ids.t(); }),
+              HasSubstr("input_ids and token_type_ids differ in shape"));
+  EXPECT_THAT(message([](MaskedBatch& b) { b.next_sentence_labels[1] = 7; }),
+              HasSubstr("next_sentence_labels holds 7"));
+  EXPECT_THAT(message([](MaskedBatch& b) { b.next_sentence_labels = b.next_sentence_labels.narrow(0, 0, 3); }),
+              HasSubstr("4 rows but 3 next_sentence_labels"));
 }
 
 }  // namespace

@@ -38,6 +38,10 @@ absl::Status Validate(const ModelConfig& config) {
        }) {
     if (!status.ok()) return status;
   }
+  if (config.next_sentence && config.type_vocab_size < 2) {
+    return absl::InvalidArgumentError(absl::StrCat("type_vocab_size is ", config.type_vocab_size,
+                                                   "; with next-sentence prediction it takes at least 2"));
+  }
   if (config.hidden_size % config.num_attention_heads != 0) {
     return absl::InvalidArgumentError(absl::StrCat(
         "hidden_size ", config.hidden_size, " is not a multiple of num_attention_heads ", config.num_attention_heads));

@@ -31,6 +31,9 @@ struct ModelConfig {
   double layer_norm_eps = 1e-12;
   double initializer_range = 0.02;
   int64_t pad_token_id = 0;
+  // A pooler and the next-sentence head beside the masked-language-model head: Hugging Face's BertForPreTraining and
+  // MegatronBertForPreTraining.
+  bool next_sentence = false;
 };
 
 // INVALID_ARGUMENT names the field and its bound.

@@ -95,16 +95,13 @@ CrossEntropyResult CrossEntropy(at::Tensor logits, const Weight& bias, const at:
                          : generic::CrossEntropy(std::move(logits), bias, labels, with_gradient);
 }
 
-at::Tensor Embed(const at::Tensor& input_ids, const at::Tensor& position_ids, const Embeddings& embeddings,
-                 at::ScalarType dtype) {
-  return input_ids.is_cpu() ? cpu::Embed(input_ids, position_ids, embeddings, dtype)
-                            : generic::Embed(input_ids, position_ids, embeddings, dtype);
+at::Tensor Embed(const EmbeddingIds& ids, const Embeddings& embeddings, at::ScalarType dtype) {
+  return ids.words.is_cpu() ? cpu::Embed(ids, embeddings, dtype) : generic::Embed(ids, embeddings, dtype);
 }
 
-void EmbedBackward(const at::Tensor& d_embedded, const at::Tensor& input_ids, const at::Tensor& position_ids,
-                   const Embeddings& embeddings) {
-  d_embedded.is_cpu() ? cpu::EmbedBackward(d_embedded, input_ids, position_ids, embeddings)
-                      : generic::EmbedBackward(d_embedded, input_ids, position_ids, embeddings);
+void EmbedBackward(const at::Tensor& d_embedded, const EmbeddingIds& ids, const Embeddings& embeddings) {
+  d_embedded.is_cpu() ? cpu::EmbedBackward(d_embedded, ids, embeddings)
+                      : generic::EmbedBackward(d_embedded, ids, embeddings);
 }
 
 }  // namespace bert::model

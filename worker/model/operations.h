@@ -107,17 +107,21 @@ struct CrossEntropyResult {
 // Softmax cross-entropy of logits + bias [M, V] against labels int64 [M]. Takes `logits` over.
 CrossEntropyResult CrossEntropy(at::Tensor logits, const Weight& bias, const at::Tensor& labels, bool with_gradient);
 
-// The embeddings of a token: word, position, and token type 0.
+// int64 [T] each.
+struct EmbeddingIds {
+  at::Tensor words;
+  at::Tensor positions;
+  at::Tensor token_types;  // Undefined: all 0.
+};
+// The embeddings of a token: word, position and token type.
 struct Embeddings {
   Weight word;  // Values in fp32: the sum of the three is rounded once.
   Weight position;
   Weight token_type;
 };
-// [T, H] in `dtype`, for ids int64 [T].
-at::Tensor Embed(const at::Tensor& input_ids, const at::Tensor& position_ids, const Embeddings& embeddings,
-                 at::ScalarType dtype);
-void EmbedBackward(const at::Tensor& d_embedded, const at::Tensor& input_ids, const at::Tensor& position_ids,
-                   const Embeddings& embeddings);
+// [T, H] in `dtype`.
+at::Tensor Embed(const EmbeddingIds& ids, const Embeddings& embeddings, at::ScalarType dtype);
+void EmbedBackward(const at::Tensor& d_embedded, const EmbeddingIds& ids, const Embeddings& embeddings);
 
 }  // namespace bert::model
 

@@ -1,5 +1,6 @@
 #include "worker/model/pretrained.h"
 
+#include <algorithm>
 #include <exception>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -17,6 +18,8 @@ namespace {
 
 constexpr char kConfigFile[] = "config.json";
 constexpr char kWeightsFile[] = "model.safetensors";
+// How the names of Hugging Face's classes with a next-sentence head end.
+constexpr char kPreTraining[] = "ForPreTraining";
 
 std::string Join(const std::string& directory, const char* file) { return absl::StrCat(directory, "/", file); }
 
@@ -72,6 +75,15 @@ absl::StatusOr<Activation> ActivationOf(const std::string& hidden_act) {
       absl::StrCat("hidden_act is '", hidden_act, "'; it takes gelu, gelu_pytorch_tanh or gelu_new"));
 }
 
+// Files of other tools may name no class, or several.
+bool HasNextSentenceHead(const nlohmann::json& config) {
+  const auto names = config.find("architectures");
+  if (names == config.end() || !names->is_array()) return false;
+  return std::any_of(names->begin(), names->end(), [](const nlohmann::json& name) {
+    return name.is_string() && name.get<std::string>().ends_with(kPreTraining);
+  });
+}
+
 absl::Status Prefixed(const absl::Status& status, const std::string& path) {
   return absl::Status(status.code(), absl::StrCat(path, ": ", status.message()));
 }
@@ -91,6 +103,7 @@ std::vector<std::string> Differences(const ModelConfig& file, const ModelConfig&
   compare("intermediate_size", file.intermediate_size, model.intermediate_size);
   compare("max_position_embeddings", file.max_position_embeddings, model.max_position_embeddings);
   compare("type_vocab_size", file.type_vocab_size, model.type_vocab_size);
+  compare("next_sentence", file.next_sentence, model.next_sentence);
   compare("layer_norm_eps", file.layer_norm_eps, model.layer_norm_eps);
   return differences;
 }
@@ -114,7 +127,8 @@ absl::Status ReadWeights(const std::string& directory, MaskedLm& model) {
 std::string ConfigJson(const ModelConfig& config) {
   const bool pre_ln = config.norm == NormPlacement::kPreLn;
   const nlohmann::ordered_json json = {
-      {"architectures", {pre_ln ? "MegatronBertForMaskedLM" : "BertForMaskedLM"}},
+      {"architectures",
+       {absl::StrCat(pre_ln ? "MegatronBert" : "Bert", config.next_sentence ? kPreTraining : "ForMaskedLM")}},
       {"attention_probs_dropout_prob", config.attention_dropout},
       {"dtype", "float32"},
       {"hidden_act", config.activation == Activation::kGelu ? "gelu" : "gelu_pytorch_tanh"},
@@ -158,6 +172,7 @@ absl::StatusOr<ModelConfig> ReadConfig(const std::string& directory) {
   config.layer_norm_eps = reader.Number("layer_norm_eps", 1e-12);
   config.initializer_range = reader.Number("initializer_range", 0.02);
   config.pad_token_id = reader.Integer("pad_token_id", 0);
+  config.next_sentence = HasNextSentenceHead(json);
   const bool tied = reader.Flag("tie_word_embeddings", true);
   const bool decoder = reader.Flag("is_decoder", false);
   const std::string positions = reader.Text("position_embedding_type", "absolute");

@@ -70,4 +70,20 @@ MaskedBatch DrawBatch(const std::vector<std::vector<int64_t>>& layout, int64_t s
   return batch;
 }
 
+MaskedBatch DrawPairs(const std::vector<std::pair<int64_t, int64_t>>& parts, int64_t seq, const ModelConfig& config,
+                      uint64_t seed) {
+  std::vector<std::vector<int64_t>> layout;
+  for (const auto& [first, second] : parts) layout.push_back({first + second});
+  MaskedBatch batch = DrawBatch(layout, seq, config, seed);
+  const auto rows = static_cast<int64_t>(parts.size());
+  batch.token_type_ids = at::full({rows, seq}, 0, at::kLong);
+  batch.next_sentence_labels = at::full({rows}, 0, at::kLong);
+  for (int64_t row = 0; row < rows; ++row) {
+    const auto& [first, second] = parts[static_cast<size_t>(row)];
+    batch.token_type_ids[row].narrow(0, first, second).fill_(1);
+    batch.next_sentence_labels[row] = row % 2;
+  }
+  return batch;
+}
+
 }  // namespace bert::model

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "worker/model/masked_lm.h"
@@ -22,6 +23,11 @@ std::unique_ptr<MaskedLm> TinyModel(const ModelConfig& config, Precision precisi
 // `layout[row]` are the lengths of the row's segments; rows are padded to `seq`. Ids and labels are drawn from `seed`;
 // in each segment about every fifth token is masked, and at least one.
 MaskedBatch DrawBatch(const std::vector<std::vector<int64_t>>& layout, int64_t seq, const ModelConfig& config,
+                      uint64_t seed = 1);
+
+// Sentence pairs: `parts[row]` are the lengths of the row's two parts, [CLS] and [SEP] included, which make one
+// segment. Every other row's second part follows its first.
+MaskedBatch DrawPairs(const std::vector<std::pair<int64_t, int64_t>>& parts, int64_t seq, const ModelConfig& config,
                       uint64_t seed = 1);
 
 }  // namespace bert::model

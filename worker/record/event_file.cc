@@ -63,6 +63,7 @@ std::string EventOf(const StepPoint& point) {
   pb::Event event = EventAt(point.step, point.time);
   if (!point.skipped) {
     AddScalar("train/loss", point.loss, event);
+    if (point.next_sentence_loss) AddScalar("train/next_sentence_loss", *point.next_sentence_loss, event);
     AddScalar("train/perplexity", std::exp(point.loss), event);
     AddScalar("train/grad_norm", point.grad_norm, event);
   }
@@ -79,6 +80,10 @@ std::string EventOf(const ValidationPoint& point) {
   AddScalar("validation/loss", point.loss, event);
   AddScalar("validation/perplexity", point.perplexity, event);
   AddScalar("validation/accuracy", point.accuracy, event);
+  if (point.next_sentence_loss) AddScalar("validation/next_sentence_loss", *point.next_sentence_loss, event);
+  if (point.next_sentence_accuracy) {
+    AddScalar("validation/next_sentence_accuracy", *point.next_sentence_accuracy, event);
+  }
   if (!point.predictions.empty()) AddText("validation/predictions", point.predictions, event);
   return FrameRecord(event.SerializeAsString());
 }

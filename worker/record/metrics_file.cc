@@ -27,11 +27,17 @@ double NumberAt(const nlohmann::json& json, const char* name) {
   return at != json.end() && at->is_number() ? at->get<double>() : std::nan("");
 }
 
+std::optional<double> OptionalAt(const nlohmann::json& json, const char* name) {
+  if (!json.contains(name)) return std::nullopt;
+  return NumberAt(json, name);
+}
+
 }  // namespace
 
 std::string LineOf(const StepPoint& point) {
   Json json = {{"kind", "step"}, {"step", point.step}};
   json["loss"] = point.skipped ? Json(nullptr) : Number(point.loss);
+  if (point.next_sentence_loss) json["next_sentence_loss"] = Number(*point.next_sentence_loss);
   json["learning_rate"] = Number(point.learning_rate);
   json["grad_norm"] = point.skipped ? Json(nullptr) : Number(point.grad_norm);
   json["tokens_per_second"] = Number(point.tokens_per_second);
@@ -44,13 +50,16 @@ std::string LineOf(const StepPoint& point) {
 }
 
 std::string LineOf(const ValidationPoint& point) {
-  return Line({{"kind", "validation"},
+  Json json = {{"kind", "validation"},
                {"step", point.step},
                {"loss", Number(point.loss)},
                {"perplexity", Number(point.perplexity)},
                {"accuracy", Number(point.accuracy)},
-               {"masked_tokens", point.masked_tokens},
-               {"time", Seconds(point.time)}});
+               {"masked_tokens", point.masked_tokens}};
+  if (point.next_sentence_loss) json["next_sentence_loss"] = Number(*point.next_sentence_loss);
+  if (point.next_sentence_accuracy) json["next_sentence_accuracy"] = Number(*point.next_sentence_accuracy);
+  json["time"] = Seconds(point.time);
+  return Line(json);
 }
 
 MetricsLine ParseMetricsLine(std::string_view line) {
@@ -63,6 +72,7 @@ MetricsLine ParseMetricsLine(std::string_view line) {
   if (kind == "step") {
     parsed.step = StepPoint{.step = step,
                             .loss = NumberAt(json, "loss"),
+                            .next_sentence_loss = OptionalAt(json, "next_sentence_loss"),
                             .learning_rate = NumberAt(json, "learning_rate"),
                             .grad_norm = NumberAt(json, "grad_norm"),
                             .tokens_per_second = NumberAt(json, "tokens_per_second"),
@@ -78,6 +88,8 @@ MetricsLine ParseMetricsLine(std::string_view line) {
                                         .perplexity = NumberAt(json, "perplexity"),
                                         .accuracy = NumberAt(json, "accuracy"),
                                         .masked_tokens = std::isfinite(masked) ? static_cast<int64_t>(masked) : 0,
+                                        .next_sentence_loss = OptionalAt(json, "next_sentence_loss"),
+                                        .next_sentence_accuracy = OptionalAt(json, "next_sentence_accuracy"),
                                         .predictions = "",
                                         .time = time};
   }

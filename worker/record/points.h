@@ -3,6 +3,7 @@
 #define BERT_WORKER_RECORD_POINTS_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,7 +14,9 @@ namespace bert::record {
 // One optimizer step over all ranks. Shares are of the step's wall time on the rank that records.
 struct StepPoint {
   int64_t step = 0;  // 1 is the first.
-  double loss = 0;   // Mean over masked tokens, in nats.
+  double loss = 0;  // Mean over masked tokens, in nats.
+  // Mean over sentence pairs, in nats; none: there are none.
+  std::optional<double> next_sentence_loss = std::nullopt;
   double learning_rate = 0;
   double grad_norm = 0;  // Before clipping.
   double tokens_per_second = 0;
@@ -32,6 +35,8 @@ struct ValidationPoint {
   double perplexity = 0;
   double accuracy = 0;  // In [0, 1].
   int64_t masked_tokens = 0;
+  std::optional<double> next_sentence_loss = std::nullopt;
+  std::optional<double> next_sentence_accuracy = std::nullopt;
   std::string predictions = "";  // Markdown; empty: none were sampled.
   absl::Time time = absl::UnixEpoch();
 };

@@ -28,6 +28,17 @@ model::ModelConfig ReadModel(const v1::ModelSpec& spec) {
   return config;
 }
 
+sampling::RowFormat ReadRowFormat(v1::RowFormat rows) {
+  switch (rows) {
+    case v1::ROW_FORMAT_TRUNCATE_PAD:
+      return sampling::RowFormat::kTruncatePad;
+    case v1::ROW_FORMAT_SENTENCE_PAIR:
+      return sampling::RowFormat::kSentencePair;
+    default:
+      return sampling::RowFormat::kPacked;
+  }
+}
+
 JobPlan ReadPlan(const v1::JobSpec& spec) {
   JobPlan plan;
   plan.model = ReadModel(spec.model());
@@ -43,8 +54,8 @@ JobPlan ReadPlan(const v1::JobSpec& spec) {
                   // Jobs of earlier versions have none.
                   .ngram_max = masking.has_ngram_max() ? masking.ngram_max() : 1,
                   .max_predictions_per_seq = masking.max_predictions_per_seq()};
-  plan.row_format = spec.data().rows() == v1::ROW_FORMAT_TRUNCATE_PAD ? sampling::RowFormat::kTruncatePad
-                                                                      : sampling::RowFormat::kPacked;
+  plan.row_format = ReadRowFormat(spec.data().rows());
+  plan.model.next_sentence = plan.row_format == sampling::RowFormat::kSentencePair;
   const v1::OptimizerSpec& optimizer = spec.train().optimizer();
   plan.optimizer = {.learning_rate = optimizer.learning_rate(),
                     .warmup_steps = optimizer.warmup_steps(),
@@ -59,6 +70,9 @@ JobPlan ReadPlan(const v1::JobSpec& spec) {
   plan.log_every_steps = spec.train().log_every_steps();
   plan.validation_every_steps = spec.validation().every_steps();
   plan.validation_rows = spec.validation().rows();
+  plan.validation_samples = spec.validation().samples();
+  plan.validation_target_loss = spec.validation().target_loss();
+  plan.nonfinite_steps_max = spec.train().nonfinite_steps_max();
   plan.checkpoint_every_steps = spec.checkpoint().every_steps();
   plan.workers_max = spec.workers().max();
   plan.seed = spec.seed();

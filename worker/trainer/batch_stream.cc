@@ -103,6 +103,7 @@ class BatchStream : public BatchSource {
     Backoff backoff(kRetryInitial, kRetryMax, RandomSeed());
     const auto rank = static_cast<size_t>(options_.first_loader);
     size_t refusals = 0;
+    absl::Time refused_since;
     while (true) {
       const std::vector<std::string> addresses = loaders_.Get();
       const int64_t step_before = next_step_;
@@ -113,7 +114,10 @@ class BatchStream : public BatchSource {
         refusals = 0;
       }
       refusals = IsPermanent(status) ? refusals + 1 : 0;
-      const bool refused_by_all = !addresses.empty() && refusals >= addresses.size();
+      if (refusals == 1) refused_since = absl::Now();
+      const absl::Duration patience = absl::IsDataLoss(status) ? options_.damage_patience : absl::ZeroDuration();
+      const bool refused_by_all =
+          !addresses.empty() && refusals >= addresses.size() && absl::Now() - refused_since >= patience;
       {
         MutexLock lock(&mutex_);
         if (stopping_) return;

@@ -38,6 +38,8 @@ struct BatchStreamOptions {
   absl::Duration stall_timeout = absl::Seconds(30);
   // How long NextStep waits altogether.
   absl::Duration give_up_after = absl::Minutes(8);
+  // How long all loaders may call the dataset damaged before that is the job's end: another may be about to come back.
+  absl::Duration damage_patience = absl::Seconds(30);
 };
 
 // Starts to prefetch in a thread of its own. A loader that fails, falls silent or sends something else than asked for

@@ -101,7 +101,8 @@ class BatchStreamTest : public ::testing::Test {
             .range = {.global_rows = 40, .row_begin = 7, .row_end = 33, .first_step = 2, .last_step = last_step},
             .prefetch_steps = 2,
             .stall_timeout = kPatience / 2,
-            .give_up_after = kPatience};
+            .give_up_after = kPatience,
+            .damage_patience = absl::ZeroDuration()};
   }
 
   std::unique_ptr<BatchSource> Open(const LoaderList& loaders, const BatchStreamOptions& options) {
@@ -217,6 +218,13 @@ TEST_F(BatchStreamTest, LeavesALoaderWhoseShardHasBeenDamaged) {
     const auto refused = Open(bad_list, Options(60))->NextStep();
     EXPECT_EQ(refused.status().code(), absl::StatusCode::kDataLoss);
     EXPECT_THAT(refused.status().message(), HasSubstr("data/shards/validation-00000.bin: damaged"));
+    // Not at once, where another may come.
+    BatchStreamOptions options = Options(60);
+    options.damage_patience = kPatience;
+    LoaderList growing({bad.address()});
+    const auto patient = Open(growing, options);
+    growing.Update({bad.address(), good.address()});
+    EXPECT_EQ(ReadAll(*patient), expected);
   }
   ASSERT_TRUE(RemoveTree(other_root).ok());
 }

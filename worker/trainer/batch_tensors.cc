@@ -4,6 +4,8 @@
 #include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
 
+#include <algorithm>
+
 #include "common/check.h"
 
 namespace bert::trainer {
@@ -29,6 +31,11 @@ model::MaskedBatch RowReader::Tensors(int32_t begin, int32_t end, int32_t width,
   out.segments = at::full({rows, width}, -1, at::kInt);
   out.masked_positions = at::empty({masked}, at::kLong);
   out.labels = at::empty({masked}, at::kLong);
+  const bool pairs = !batch_.second_begins.empty();
+  if (pairs) {
+    out.token_type_ids = at::zeros({rows, width}, at::kLong);
+    out.next_sentence_labels = at::empty({rows}, at::kLong);
+  }
   int64_t* ids = out.input_ids.mutable_data_ptr<int64_t>();
   int64_t* positions = out.position_ids.mutable_data_ptr<int64_t>();
   int32_t* segments = out.segments.mutable_data_ptr<int32_t>();
@@ -46,6 +53,11 @@ model::MaskedBatch RowReader::Tensors(int32_t begin, int32_t end, int32_t width,
         segments[at] = static_cast<int32_t>(segment - segments_[row]);
       }
     }
+    if (pairs) {
+      int64_t* types = out.token_type_ids.mutable_data_ptr<int64_t>() + start;
+      std::fill(types + batch_.second_begins[row], types + length, 1);
+      out.next_sentence_labels.mutable_data_ptr<int64_t>()[row - begin] = batch_.is_next[row] != 0 ? 0 : 1;
+    }
     for (int64_t i = masked_[row]; i < masked_[row + 1]; ++i) {
       *masked_positions++ = start + batch_.masked_positions[i];
       *labels++ = batch_.labels[i];
@@ -56,11 +68,14 @@ model::MaskedBatch RowReader::Tensors(int32_t begin, int32_t end, int32_t width,
 
 model::MaskedBatch ToDevice(const model::MaskedBatch& batch, at::Device device) {
   if (device.is_cpu()) return batch;
+  const auto moved = [&](const at::Tensor& tensor) { return tensor.defined() ? tensor.to(device) : tensor; };
   return {.input_ids = batch.input_ids.to(device),
           .position_ids = batch.position_ids.to(device),
           .segments = batch.segments.to(device),
           .masked_positions = batch.masked_positions.to(device),
-          .labels = batch.labels.to(device)};
+          .labels = batch.labels.to(device),
+          .token_type_ids = moved(batch.token_type_ids),
+          .next_sentence_labels = moved(batch.next_sentence_labels)};
 }
 
 }  // namespace bert::trainer

@@ -24,6 +24,9 @@ class RowReader {
   // longer than `width`.
   model::MaskedBatch Tensors(int32_t begin, int32_t end, int32_t width, int64_t pad_id) const;
 
+  // Masked tokens in rows [begin, end).
+  int64_t MaskedCount(int32_t begin, int32_t end) const { return masked_[end] - masked_[begin]; }
+
   // Real tokens in rows [begin, end).
   int64_t TokenCount(int32_t begin, int32_t end) const { return tokens_[end] - tokens_[begin]; }
 

@@ -59,5 +59,29 @@ TEST(BatchTensorsTest, CutsAMicroBatchOutOfTheMiddle) {
   EXPECT_EQ(reader.Tensors(1, 2, 4, 0).labels.numel(), 0);
 }
 
+TEST(BatchTensorsTest, GivesTheTypesAndLabelsOfPairs) {
+  const sampling::RowBatch rows = {.row_count = 2,
+                                   .token_ids = {2, 4, 3, 7, 3, /**/ 2, 5, 6, 3, 8, 9, 3},
+                                   .segment_counts = {1, 1},
+                                   .segment_lengths = {5, 7},
+                                   .masked_counts = {1, 0},
+                                   .masked_positions = {1},
+                                   .labels = {11},
+                                   .second_begins = {3, 4},
+                                   .is_next = {1, 0}};
+  const RowReader reader(rows);
+  const model::MaskedBatch batch = reader.Tensors(0, 2, 8, 0);
+  EXPECT_TRUE(batch.token_type_ids.equal(Matrix({0, 0, 0, 1, 1, 0, 0, 0,  //
+                                                 0, 0, 0, 0, 1, 1, 1, 0},
+                                                8)))
+      << batch.token_type_ids;
+  EXPECT_TRUE(batch.next_sentence_labels.equal(at::tensor({0, 1}, at::kLong))) << batch.next_sentence_labels;
+  EXPECT_TRUE(reader.Tensors(1, 2, 8, 0).next_sentence_labels.equal(at::tensor({1}, at::kLong)));
+  EXPECT_EQ(reader.MaskedCount(0, 2), 1);
+  EXPECT_EQ(reader.MaskedCount(1, 2), 0);
+  const sampling::RowBatch packed = Rows();
+  EXPECT_FALSE(RowReader(packed).Tensors(0, 1, 8, 0).token_type_ids.defined());
+}
+
 }  // namespace
 }  // namespace bert::trainer

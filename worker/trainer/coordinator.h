@@ -23,6 +23,7 @@ struct StepMetrics {
   int64_t masked_tokens = 0;
   double epoch = 0;
   absl::Time time;
+  std::optional<double> next_sentence_loss = std::nullopt;
 };
 
 // As bert.v1.ValidationMetrics.
@@ -32,6 +33,11 @@ struct ValidationMetrics {
   double perplexity = 0;
   double accuracy = 0;
   int64_t masked_tokens = 0;
+  struct NextSentence {
+    double loss = 0;
+    double accuracy = 0;
+  };
+  std::optional<NextSentence> next_sentence = std::nullopt;
 };
 
 // Shares of wall time.

@@ -34,6 +34,7 @@ void FillStep(const StepMetrics& step, v1::StepMetrics& out) {
   out.set_masked_tokens(step.masked_tokens);
   out.set_epoch(step.epoch);
   FillTime(step.time, *out.mutable_time());
+  if (step.next_sentence_loss) out.set_next_sentence_loss(*step.next_sentence_loss);
 }
 
 void FillValidation(const ValidationMetrics& validation, v1::ValidationMetrics& out) {
@@ -42,6 +43,10 @@ void FillValidation(const ValidationMetrics& validation, v1::ValidationMetrics& 
   out.set_perplexity(validation.perplexity);
   out.set_accuracy(validation.accuracy);
   out.set_masked_tokens(validation.masked_tokens);
+  if (validation.next_sentence) {
+    out.set_next_sentence_loss(validation.next_sentence->loss);
+    out.set_next_sentence_accuracy(validation.next_sentence->accuracy);
+  }
 }
 
 void FillShares(const TimeShares& shares, v1::TimeShares& out) {

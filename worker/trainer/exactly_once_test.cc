@@ -211,7 +211,7 @@ class History {
     std::map<Tokens, int64_t> dataset;
     std::vector<sampling::Piece> pieces;
     for (int64_t row = 0; row < rows_->rows(); ++row) {
-      ASSERT_TRUE(rows_->GetPieces(row, &pieces).ok());
+      EXPECT_TRUE(rows_->GetPieces(row, &pieces).ok());
       for (const sampling::Piece& piece : pieces) {
         Tokens tokens(static_cast<size_t>(piece.length));
         rows_->split().CopyTokens(piece.begin, piece.length, tokens.data());

@@ -14,7 +14,7 @@ namespace bert::trainer {
 namespace {
 
 // What goes through the group beside the gradients, in fp64: exact for counts, and enough for the loss.
-enum Tail { kNll, kMaskedTokens, kTokens, kStop, kTailSize };
+enum Tail { kNll, kMaskedTokens, kTokens, kNextSentenceNll, kStop, kTailSize };
 
 // Elements of each lane that are exchanged at once, which bounds the memory for all lanes.
 constexpr int64_t kGatherChunk = 1 << 20;
@@ -23,22 +23,35 @@ struct LocalSums {
   double nll = 0;
   int64_t masked_tokens = 0;
   int64_t tokens = 0;
+  double next_sentence_nll = 0;
 };
+
+// What a row's next-sentence loss weighs beside a masked token's, so that both end as means once the sum is divided by
+// the global batch's masked tokens. `masked_tokens` are this rank's.
+absl::StatusOr<double> NextSentenceWeight(const model::MaskedLm& model, int64_t masked_tokens, int32_t global_rows,
+                                          collective::Collective& group, at::Tensor count) {
+  if (!model.config().next_sentence) return 0;
+  count.fill_(static_cast<double>(masked_tokens));
+  RETURN_IF_ERROR(group.AllReduceSum(count));
+  // As the division takes a batch in which nothing is masked.
+  return std::max(count.item<double>(), 1.0) / global_rows;
+}
 
 // Rows [rows.begin, rows.end) of the batch, in micro-batches, added to the model's gradient.
 template <typename SeedOf>
 LocalSums Accumulate(model::MaskedLm& model, const RowReader& reader, const Part& rows, const GradientOptions& options,
-                     SeedOf seed_of) {
+                     double next_sentence_weight, SeedOf seed_of) {
   LocalSums sums;
   int64_t number = 0;
   for (int64_t begin = rows.begin; begin < rows.end; begin += options.micro_batch_size, ++number) {
     const int64_t end = std::min<int64_t>(begin + options.micro_batch_size, rows.end);
     const model::MaskedBatch batch = reader.Tensors(static_cast<int32_t>(begin), static_cast<int32_t>(end),
                                                     options.max_seq_len, model.config().pad_token_id);
-    const model::LossSums loss =
-        model.ForwardBackward(ToDevice(batch, model.parameters().grad().device()), seed_of(begin, number));
+    const model::LossSums loss = model.ForwardBackward(ToDevice(batch, model.parameters().grad().device()),
+                                                       seed_of(begin, number), next_sentence_weight);
     sums.nll += loss.nll.item<double>();
     sums.masked_tokens += loss.masked_tokens;
+    if (loss.next_sentence.rows > 0) sums.next_sentence_nll += loss.next_sentence.nll.item<double>();
   }
   sums.tokens = reader.TokenCount(static_cast<int32_t>(rows.begin), static_cast<int32_t>(rows.end));
   return sums;
@@ -48,6 +61,7 @@ void FillTail(const LocalSums& sums, bool stop, double* tail) {
   tail[kNll] = sums.nll;
   tail[kMaskedTokens] = static_cast<double>(sums.masked_tokens);
   tail[kTokens] = static_cast<double>(sums.tokens);
+  tail[kNextSentenceNll] = sums.next_sentence_nll;
   tail[kStop] = stop ? 1 : 0;
 }
 
@@ -55,6 +69,7 @@ StepTotals ReadTail(const double* tail) {
   return {.nll = tail[kNll],
           .masked_tokens = static_cast<int64_t>(tail[kMaskedTokens]),
           .tokens = static_cast<int64_t>(tail[kTokens]),
+          .next_sentence_nll = tail[kNextSentenceNll],
           .stop = tail[kStop] > 0};
 }
 
@@ -72,14 +87,17 @@ class FlatGradient : public GradientComputer {
 
   absl::StatusOr<StepTotals> Compute(int64_t step, const sampling::RowBatch& batch, bool stop) override {
     at::Tensor tail = at::zeros({kTailSize}, at::kDouble);
+    const RowReader reader(batch);
+    BERT_CHECK(reader.row_count() == rows_.size()) << reader.row_count();
+    ASSIGN_OR_RETURN(const double weight,
+                     NextSentenceWeight(*model_, reader.MaskedCount(0, reader.row_count()), options_.global_batch_size,
+                                        *group_, tail_.slice(0, 0, 1)));
     {
       const PhaseTimer timer(time_, Phase::kCompute);
       model_->parameters().ZeroGrad();
-      const RowReader reader(batch);
-      BERT_CHECK(reader.row_count() == rows_.size()) << reader.row_count();
-      const LocalSums sums = Accumulate(*model_, reader, {0, rows_.size()}, options_, [&](int64_t begin, int64_t) {
-        return DropoutSeed(options_.seed, step, rows_.begin + begin, 0);
-      });
+      const LocalSums sums =
+          Accumulate(*model_, reader, {0, rows_.size()}, options_, weight,
+                     [&](int64_t begin, int64_t) { return DropoutSeed(options_.seed, step, rows_.begin + begin, 0); });
       FillTail(sums, stop, tail.mutable_data_ptr<double>());
     }
     const PhaseTimer timer(time_, Phase::kAllReduce);
@@ -129,7 +147,7 @@ class LaneGradient : public GradientComputer {
   Part rows() const override { return rows_; }
 
   absl::StatusOr<StepTotals> Compute(int64_t step, const sampling::RowBatch& batch, bool stop) override {
-    ComputeLanes(step, batch, stop);
+    RETURN_IF_ERROR(ComputeLanes(step, batch, stop));
     const PhaseTimer timer(time_, Phase::kAllReduce);
     RETURN_IF_ERROR(group_->AllGather(sent_tail_, received_tail_));
     const at::Tensor tails = received_tail_.view({-1, kTailSize});
@@ -147,21 +165,25 @@ class LaneGradient : public GradientComputer {
 
   Part LaneRows(int64_t lane) const { return PartOf(options_.global_batch_size, lane, lanes_); }
 
-  void ComputeLanes(int64_t step, const sampling::RowBatch& batch, bool stop) {
-    const PhaseTimer timer(time_, Phase::kCompute);
+  absl::Status ComputeLanes(int64_t step, const sampling::RowBatch& batch, bool stop) {
     const RowReader reader(batch);
     BERT_CHECK(reader.row_count() == rows_.size()) << reader.row_count();
+    ASSIGN_OR_RETURN(const double weight,
+                     NextSentenceWeight(*model_, reader.MaskedCount(0, reader.row_count()), options_.global_batch_size,
+                                        *group_, sent_tail_.slice(0, 0, 1)));
+    const PhaseTimer timer(time_, Phase::kCompute);
     at::Tensor tails = at::zeros({lanes_per_rank_max_, kTailSize}, at::kDouble);
     for (int64_t lane = own_.begin; lane < own_.end; ++lane) {
       const Part rows = LaneRows(lane);
       model_->parameters().ZeroGrad();
       const LocalSums sums =
-          Accumulate(*model_, reader, {rows.begin - rows_.begin, rows.end - rows_.begin}, options_,
+          Accumulate(*model_, reader, {rows.begin - rows_.begin, rows.end - rows_.begin}, options_, weight,
                      [&](int64_t, int64_t number) { return DropoutSeed(options_.seed, step, lane, number); });
       gradients_[lane - own_.begin].copy_(model_->parameters().grad());
       FillTail(sums, stop, tails.mutable_data_ptr<double>() + (lane - own_.begin) * kTailSize);
     }
     sent_tail_.copy_(tails.view(-1));
+    return absl::OkStatus();
   }
 
   absl::Status SumGradients() {

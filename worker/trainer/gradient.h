@@ -19,6 +19,8 @@ struct StepTotals {
   double nll = 0;  // Of all masked tokens, in nats.
   int64_t masked_tokens = 0;
   int64_t tokens = 0;
+  // Of all rows' next-sentence labels, in nats; 0 for a model without that head.
+  double next_sentence_nll = 0;
   // Some rank was told to stop.
   bool stop = false;
 };
@@ -39,8 +41,10 @@ class GradientComputer {
   virtual Part rows() const = 0;
 
   // Leaves in the model's `grad` the sum, over the masked tokens of all ranks, of the gradient of the negative
-  // log-likelihood, from `batch`: this rank's rows of step number `step` (0-based). Nothing is divided. UNAVAILABLE: a
-  // peer is lost.
+  // log-likelihood, from `batch`: this rank's rows of step number `step` (0-based). Nothing is divided. With a
+  // next-sentence head the ranks first agree on the count of masked tokens, M, and the sum over all R rows of that
+  // loss's gradient is added M / R times: dividing by M gives the gradient of the mean over masked tokens plus the mean
+  // over rows, however rows are cut. UNAVAILABLE: a peer is lost.
   virtual absl::StatusOr<StepTotals> Compute(int64_t step, const sampling::RowBatch& batch, bool stop) = 0;
 };
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "common/clock.h"
+#include "worker/trainer/batch_tensors.h"
 #include "worker/trainer/rank_threads.h"
 #include "worker/trainer/synthetic_batches.h"
 
@@ -22,12 +23,15 @@ struct Result {
 enum class Kind { kFlat, kLanes };
 
 // Step 5's gradient at rank 0, from `world_size` ranks that must agree.
-Result Compute(Kind kind, int world_size, int32_t micro_batch_size, int lanes = 4, double dropout = 0.1) {
+Result Compute(Kind kind, int world_size, int32_t micro_batch_size, int lanes = 4, double dropout = 0.1,
+               SyntheticKind rows_kind = SyntheticKind::kRows) {
+  const bool pairs = rows_kind == SyntheticKind::kPairs;
   std::mutex mutex;
   std::vector<Result> results(world_size);
   RunRanks(world_size, [&](collective::Collective& group) {
     model::ModelConfig config = SyntheticModel();
     config.hidden_dropout = config.attention_dropout = dropout;
+    config.next_sentence = pairs;
     auto model = model::MaskedLm::Create(config, model::Precision::kFp32, at::kCPU);
     ASSERT_TRUE(model.ok()) << model.status();
     (*model)->InitializeWeights(1);
@@ -41,7 +45,8 @@ Result Compute(Kind kind, int world_size, int32_t micro_batch_size, int lanes = 
                                          .row_begin = static_cast<int32_t>(rows.begin),
                                          .row_end = static_cast<int32_t>(rows.end),
                                          .first_step = 5,
-                                         .last_step = 6})
+                                         .last_step = 6},
+                                        rows_kind)
                            .NextStep();
     ASSERT_TRUE(batch.ok());
     const auto totals = gradient->Compute(5, *batch, group.rank() == world_size - 1);
@@ -52,7 +57,9 @@ Result Compute(Kind kind, int world_size, int32_t micro_batch_size, int lanes = 
   for (const Result& result : results) {
     EXPECT_TRUE(result.grad.equal(results[0].grad));
     EXPECT_EQ(result.totals.nll, results[0].totals.nll);
-    EXPECT_EQ(result.totals.masked_tokens, kRows);
+    EXPECT_EQ(result.totals.next_sentence_nll, results[0].totals.next_sentence_nll);
+    EXPECT_EQ(result.totals.next_sentence_nll > 0, pairs);
+    EXPECT_EQ(result.totals.masked_tokens, pairs ? results[0].totals.masked_tokens : kRows);
     EXPECT_EQ(result.totals.tokens, results[0].totals.tokens);
     EXPECT_TRUE(result.totals.stop);
   }
@@ -90,6 +97,49 @@ TEST(LaneGradientTest, AgreesWithTheFlatGradient) {
   const Result flat = Compute(Kind::kFlat, 2, 2, 4, 0.0);
   EXPECT_LT(RelativeError(lanes.grad, flat.grad), 1e-5);
   EXPECT_NEAR(lanes.totals.nll, flat.totals.nll, 1e-5 * flat.totals.nll);
+}
+
+// The mean over masked tokens and the mean over rows, from one model that sees the whole batch.
+at::Tensor MeanGradientOfPairs() {
+  model::ModelConfig config = SyntheticModel();
+  config.hidden_dropout = config.attention_dropout = 0;
+  config.next_sentence = true;
+  auto model = model::MaskedLm::Create(config, model::Precision::kFp32, at::kCPU);
+  (*model)->InitializeWeights(1);
+  const auto batch =
+      SyntheticBatches({.global_rows = kRows, .row_end = kRows, .first_step = 5, .last_step = 6}, SyntheticKind::kPairs)
+          .NextStep();
+  const model::MaskedBatch tensors = RowReader(*batch).Tensors(0, kRows, kSyntheticWidth, config.pad_token_id);
+  const auto gradient = [&](double weight) {
+    (*model)->parameters().ZeroGrad();
+    (*model)->ForwardBackward(tensors, 1, weight);
+    return (*model)->parameters().grad().clone();
+  };
+  const at::Tensor masked = gradient(0);
+  const at::Tensor rows = gradient(1).sub(masked);
+  return masked.div(tensors.labels.numel()).add(rows.div(kRows));
+}
+
+TEST(NextSentenceGradientTest, BothLossesAreMeansHoweverTheBatchIsCut) {
+  const at::Tensor expected = MeanGradientOfPairs();
+  for (const Kind kind : {Kind::kFlat, Kind::kLanes}) {
+    for (const int world_size : {1, 2, 3}) {
+      for (const int32_t micro_batch_size : {1, 4, kRows}) {
+        const Result cut = Compute(kind, world_size, micro_batch_size, 4, 0.0, SyntheticKind::kPairs);
+        EXPECT_LT(RelativeError(cut.grad.div(cut.totals.masked_tokens), expected), 1e-5)
+            << world_size << " ranks, " << micro_batch_size;
+      }
+    }
+  }
+}
+
+TEST(NextSentenceGradientTest, LanesAreTheSameBitsAtEveryWorldSize) {
+  const Result one = Compute(Kind::kLanes, 1, 2, 4, 0.1, SyntheticKind::kPairs);
+  for (const int world_size : {2, 4}) {
+    const Result more = Compute(Kind::kLanes, world_size, 2, 4, 0.1, SyntheticKind::kPairs);
+    EXPECT_TRUE(more.grad.equal(one.grad)) << world_size;
+    EXPECT_EQ(more.totals.next_sentence_nll, one.totals.next_sentence_nll) << world_size;
+  }
 }
 
 TEST(RowSplitTest, PartsCoverEverythingOnce) {

@@ -16,6 +16,11 @@ bool EndsSentence(const text::Tokenizer& tokenizer, int32_t id) {
   return token == "." || token == "!" || token == "?";
 }
 
+// Between the two parts of a pair.
+bool Parts(const text::Tokenizer& tokenizer, int32_t id) {
+  return static_cast<uint32_t>(id) == tokenizer.special().sep;
+}
+
 // The segment [begin, end) of a row in which `position` lies, without its [CLS] and [SEP].
 struct Stretch {
   int64_t begin = 0;
@@ -61,11 +66,17 @@ class RowText {
 Stretch SentenceAround(const RowText& text, const Stretch& segment, int64_t mask, const text::Tokenizer& tokenizer,
                        int tokens_max) {
   Stretch sentence = {mask, mask};
-  while (sentence.begin > segment.begin && !EndsSentence(tokenizer, text.Original(sentence.begin - 1))) {
-    --sentence.begin;
-  }
-  while (sentence.end < segment.end && !EndsSentence(tokenizer, text.Original(sentence.end))) ++sentence.end;
-  sentence.end = std::min(sentence.end + 1, segment.end);
+  const auto begins = [&](int64_t position) {
+    if (position == segment.begin) return true;
+    const int32_t before = text.Original(position - 1);
+    return EndsSentence(tokenizer, before) || Parts(tokenizer, before);
+  };
+  const auto ends = [&](int64_t position) {
+    if (position == segment.end || Parts(tokenizer, text.Original(position))) return true;
+    return position > mask && EndsSentence(tokenizer, text.Original(position - 1));
+  };
+  while (!begins(sentence.begin)) --sentence.begin;
+  while (!ends(sentence.end)) ++sentence.end;
   if (sentence.end - sentence.begin > tokens_max) {
     sentence.begin = std::clamp(mask - tokens_max / 2, sentence.begin, sentence.end - tokens_max);
     sentence.end = sentence.begin + tokens_max;

@@ -34,9 +34,42 @@ inline void AppendSyntheticRow(Split split, int64_t number, sampling::RowBatch& 
   ++batch.row_count;
 }
 
+// The same as a sentence pair: [CLS] A [SEP] B [SEP], where B repeats A's word or another. A pure function of `number`.
+inline void AppendSyntheticPair(Split split, int64_t number, sampling::RowBatch& batch) {
+  constexpr int kFirstWord = 5, kCls = 2, kSep = 3, kMask = 4;
+  std::mt19937_64 random(static_cast<uint64_t>(number) * 4 + (split == Split::kTrain ? 2 : 3));
+  const auto draw = [&](int count) { return static_cast<int>(random() % static_cast<uint64_t>(count)); };
+  const int first = 2 + draw(4);
+  const int second = 2 + draw(4);
+  const int word = kFirstWord + draw(kSyntheticVocab - kFirstWord);
+  const bool next = draw(2) == 0;
+  const int other = next ? word : kFirstWord + draw(kSyntheticVocab - kFirstWord);
+  const int length = first + second + 3;
+  const int masked_count = 1 + draw(2);  // Rows differ in it, so that a mean over rows is none over masked tokens.
+  for (int i = 0; i < length; ++i) {
+    const bool separator = i == first + 1 || i == length - 1;
+    const bool masked = i == 1 || (masked_count == 2 && i == first + 2);
+    const int original = i <= first ? word : other;
+    if (masked) {
+      batch.labels.push_back(original);
+      batch.masked_positions.push_back(static_cast<uint16_t>(i));
+    }
+    batch.token_ids.push_back(i == 0 ? kCls : separator ? kSep : masked ? kMask : original);
+  }
+  batch.segment_counts.push_back(1);
+  batch.segment_lengths.push_back(static_cast<uint16_t>(length));
+  batch.masked_counts.push_back(static_cast<uint16_t>(masked_count));
+  batch.second_begins.push_back(static_cast<uint16_t>(first + 2));
+  batch.is_next.push_back(next ? 1 : 0);
+  ++batch.row_count;
+}
+
+enum class SyntheticKind { kRows, kPairs };
+
 class SyntheticBatches : public BatchSource {
  public:
-  explicit SyntheticBatches(const RowRange& range) : range_(range), step_(range.first_step) {}
+  explicit SyntheticBatches(const RowRange& range, SyntheticKind kind = SyntheticKind::kRows)
+      : range_(range), kind_(kind), step_(range.first_step) {}
 
   absl::StatusOr<sampling::RowBatch> NextStep() override {
     if (step_ >= range_.last_step) return absl::OutOfRangeError("the last step has been read");
@@ -44,7 +77,8 @@ class SyntheticBatches : public BatchSource {
     batch.step = step_;
     batch.row_begin = range_.row_begin;
     for (int32_t row = 0; row < range_.RowsOf(step_); ++row) {
-      AppendSyntheticRow(range_.split, step_ * range_.global_rows + range_.row_begin + row, batch);
+      const int64_t number = step_ * range_.global_rows + range_.row_begin + row;
+      (kind_ == SyntheticKind::kPairs ? AppendSyntheticPair : AppendSyntheticRow)(range_.split, number, batch);
     }
     ++step_;
     return batch;
@@ -52,11 +86,16 @@ class SyntheticBatches : public BatchSource {
 
  private:
   const RowRange range_;
+  const SyntheticKind kind_;
   int64_t step_;
 };
 
 inline absl::StatusOr<std::unique_ptr<BatchSource>> OpenSyntheticBatches(const RowRange& range) {
   return std::make_unique<SyntheticBatches>(range);
+}
+
+inline absl::StatusOr<std::unique_ptr<BatchSource>> OpenSyntheticPairs(const RowRange& range) {
+  return std::make_unique<SyntheticBatches>(range, SyntheticKind::kPairs);
 }
 
 inline model::ModelConfig SyntheticModel() {

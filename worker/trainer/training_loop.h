@@ -37,11 +37,12 @@ struct Training {
 };
 
 enum class TrainingEnd {
-  kDone,     // Every step is done and, on rank 0, the last checkpoint is committed.
+  kDone,     // Every step is done, or the target loss is reached, and, on rank 0, the last checkpoint is committed.
   kStopped,  // The coordinator asked for it.
 };
 
-// Rank 0 logs. UNAVAILABLE: a peer is lost. INTERNAL: loss or gradient are not finite. Others as BatchSource and
+// Rank 0 logs. A step whose loss or gradient is not finite changes no weight. UNAVAILABLE: a peer is lost. INTERNAL:
+// more than plan.nonfinite_steps_max such steps in a row; names rank and tensor. Others as BatchSource and
 // CheckpointWriter::Wait.
 absl::StatusOr<TrainingEnd> Train(const Training& training);
 

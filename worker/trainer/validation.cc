@@ -12,7 +12,7 @@
 namespace bert::trainer {
 namespace {
 
-enum Sum { kNll, kMaskedTokens, kCorrect, kSumCount };
+enum Sum { kNll, kMaskedTokens, kCorrect, kNextSentenceNll, kNextSentenceRows, kNextSentenceCorrect, kSumCount };
 
 }  // namespace
 
@@ -44,17 +44,26 @@ absl::StatusOr<ValidationMetrics> Validate(model::MaskedLm& model, collective::C
     sum[kNll] += loss.nll.item<double>();
     sum[kMaskedTokens] += static_cast<double>(loss.masked_tokens);
     sum[kCorrect] += static_cast<double>(loss.correct);
+    if (loss.next_sentence.rows == 0) continue;
+    sum[kNextSentenceNll] += loss.next_sentence.nll.item<double>();
+    sum[kNextSentenceRows] += static_cast<double>(loss.next_sentence.rows);
+    sum[kNextSentenceCorrect] += static_cast<double>(loss.next_sentence.correct);
   }
   at::Tensor reduced = sums.to(device);
   RETURN_IF_ERROR(group.AllReduceSum(reduced));
   sums.copy_(reduced);
   const double masked_tokens = std::max(sum[kMaskedTokens], 1.0);
   const double loss = sum[kNll] / masked_tokens;
-  return ValidationMetrics{.step = step,
-                           .loss = loss,
-                           .perplexity = std::exp(loss),
-                           .accuracy = sum[kCorrect] / masked_tokens,
-                           .masked_tokens = static_cast<int64_t>(sum[kMaskedTokens])};
+  ValidationMetrics metrics = {.step = step,
+                               .loss = loss,
+                               .perplexity = std::exp(loss),
+                               .accuracy = sum[kCorrect] / masked_tokens,
+                               .masked_tokens = static_cast<int64_t>(sum[kMaskedTokens]),
+                               .next_sentence = std::nullopt};
+  if (const double rows = sum[kNextSentenceRows]; rows > 0) {
+    metrics.next_sentence = {.loss = sum[kNextSentenceNll] / rows, .accuracy = sum[kNextSentenceCorrect] / rows};
+  }
+  return metrics;
 }
 
 }  // namespace bert::trainer

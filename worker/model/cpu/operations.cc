@@ -4,6 +4,7 @@
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/sum.h>
 
+#include <optional>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -203,15 +204,17 @@ CrossEntropyResult CrossEntropy(at::Tensor logits, const Weight& bias, const at:
   return {.nll = at::sum(nll), .d_logits = with_gradient ? logits : at::Tensor()};
 }
 
-at::Tensor Embed(const at::Tensor& input_ids, const at::Tensor& position_ids, const Embeddings& embeddings,
-                 at::ScalarType dtype) {
+at::Tensor Embed(const EmbeddingIds& ids, const Embeddings& embeddings, at::ScalarType dtype) {
   const int64_t columns = embeddings.word.value.size(1);
-  const at::Tensor words = input_ids.contiguous();
-  const at::Tensor positions = position_ids.contiguous();
+  const at::Tensor words = ids.words.contiguous();
+  const at::Tensor positions = ids.positions.contiguous();
+  const at::Tensor types = ids.token_types.defined() ? ids.token_types.contiguous() : at::Tensor();
   at::Tensor output = at::empty({words.numel(), columns}, dtype);
   const Table word(embeddings.word.value, words);
   const Table position(embeddings.position.value, positions);
-  const float* token_type = Data<float>(embeddings.token_type.value);
+  std::optional<Table> token_type;
+  if (types.defined()) token_type.emplace(embeddings.token_type.value, types);
+  const float* first_type = Data<float>(embeddings.token_type.value);
   WithType(output, [&](auto type) {
     using T = decltype(type);
     ParallelFor(words.numel(), RowGrain(columns), [&](int64_t begin, int64_t end) {
@@ -219,7 +222,8 @@ at::Tensor Embed(const at::Tensor& input_ids, const at::Tensor& position_ids, co
       for (int64_t token = begin; token < end; ++token) {
         const float* of_word = word.Row(token);
         const float* of_position = position.Row(token);
-        for (int64_t c = 0; c < columns; ++c) sum[static_cast<size_t>(c)] = of_word[c] + of_position[c] + token_type[c];
+        const float* of_type = token_type ? token_type->Row(token) : first_type;
+        for (int64_t c = 0; c < columns; ++c) sum[static_cast<size_t>(c)] = of_word[c] + of_position[c] + of_type[c];
         KernelsFor(type).pack(sum.data(), columns, 1, columns, Data<T>(output) + token * columns, columns);
       }
     });
@@ -227,16 +231,18 @@ at::Tensor Embed(const at::Tensor& input_ids, const at::Tensor& position_ids, co
   return output;
 }
 
-void EmbedBackward(const at::Tensor& d_embedded, const at::Tensor& input_ids, const at::Tensor& position_ids,
-                   const Embeddings& embeddings) {
+void EmbedBackward(const at::Tensor& d_embedded, const EmbeddingIds& ids, const Embeddings& embeddings) {
   // Threads share the columns, not the tokens: then each sum has one owner and one order.
   constexpr int64_t kColumnsPerThreadMin = 64;
   const int64_t columns = d_embedded.size(1);
   const int64_t tokens = d_embedded.size(0);
-  const at::Tensor words = input_ids.contiguous();
-  const at::Tensor positions = position_ids.contiguous();
+  const at::Tensor words = ids.words.contiguous();
+  const at::Tensor positions = ids.positions.contiguous();
+  const at::Tensor types = ids.token_types.defined() ? ids.token_types.contiguous() : at::Tensor();
   const Table word(embeddings.word.grad, words);
   const Table position(embeddings.position.grad, positions);
+  std::optional<Table> token_type;
+  if (types.defined()) token_type.emplace(embeddings.token_type.grad, types);
   WithType(d_embedded, [&](auto type) {
     using T = decltype(type);
     const Kernels<T>& kernels = KernelsFor(type);
@@ -246,7 +252,9 @@ void EmbedBackward(const at::Tensor& d_embedded, const at::Tensor& input_ids, co
         const T* d_row = d_rows + token * columns + begin;
         kernels.accumulate(d_row, end - begin, word.Row(token) + begin);
         kernels.accumulate(d_row, end - begin, position.Row(token) + begin);
+        if (token_type) kernels.accumulate(d_row, end - begin, token_type->Row(token) + begin);
       }
+      if (token_type) return;
       kernels.column_sums(d_rows + begin, columns, tokens, end - begin,
                           Data<float>(embeddings.token_type.grad) + begin);
     });

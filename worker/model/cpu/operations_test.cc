@@ -222,17 +222,21 @@ TEST_P(CpuOperationsTest, Embed) {
   const Embeddings embeddings = {.word = table(11), .position = table(30), .token_type = table(2)};
   const at::Tensor ids = DrawIds(11, kTokens);
   const at::Tensor positions = DrawIds(30, kTokens);
+  const at::Tensor types = DrawIds(2, kTokens);
   const at::Tensor d = Draw({kTokens, kColumns});
-  const auto run = [&](auto forward, auto backward) {
+  const auto run = [&](auto forward, auto backward, const at::Tensor& token_types) {
     const Embeddings fresh = {.word = Fresh(embeddings.word),
                               .position = Fresh(embeddings.position),
                               .token_type = Fresh(embeddings.token_type)};
-    const at::Tensor output = forward(ids, positions, fresh, GetParam().dtype);
-    backward(d, ids, positions, fresh);
+    const EmbeddingIds input = {.words = ids, .positions = positions, .token_types = token_types};
+    const at::Tensor output = forward(input, fresh, GetParam().dtype);
+    backward(d, input, fresh);
     return std::vector<at::Tensor>{output, fresh.word.grad, fresh.position.grad, fresh.token_type.grad};
   };
-  ExpectAllClose(OnAnyThreads([&] { return run(cpu::Embed, cpu::EmbedBackward); }),
-                 run(generic::Embed, generic::EmbedBackward));
+  for (const at::Tensor& token_types : {at::Tensor(), types}) {
+    ExpectAllClose(OnAnyThreads([&] { return run(cpu::Embed, cpu::EmbedBackward, token_types); }),
+                   run(generic::Embed, generic::EmbedBackward, token_types));
+  }
 }
 
 TEST_P(CpuOperationsTest, Accumulate) {
