@@ -62,8 +62,9 @@ void DescribeProgress(const v1::Job& job, std::string& out) {
   }
   if (job.has_time_shares()) Field(out, "Time", TimeText(job.time_shares()));
   if (job.skipped_steps() > 0) {
-    Field(out, "Skipped", fmt::format("{} step{} whose loss or gradient was not finite", FormatCount(job.skipped_steps()),
-                                      job.skipped_steps() == 1 ? "" : "s"));
+    Field(out, "Skipped",
+          fmt::format("{} step{} whose loss or gradient was not finite", FormatCount(job.skipped_steps()),
+                      job.skipped_steps() == 1 ? "" : "s"));
   }
   if (job.has_last_validation()) {
     const v1::ValidationMetrics& validation = job.last_validation();

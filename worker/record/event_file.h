@@ -22,7 +22,8 @@ std::string EventFileHeader(int64_t first_step, absl::Time now);
 // perplexity under "train/", of sentence pairs next_sentence_loss too; of a skipped step those that mean something.
 std::string EventOf(const StepPoint& point);
 
-// One event with loss, perplexity and accuracy under "validation/" (and those of the next-sentence labels), and the predictions as text where there are any.
+// One event with loss, perplexity and accuracy under "validation/" (and those of the next-sentence labels), and the
+// predictions as text where there are any.
 std::string EventOf(const ValidationPoint& point);
 
 // "events.out.tfevents.<generation>": TensorBoard reads the files of a directory in the order of their names.

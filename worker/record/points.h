@@ -14,7 +14,7 @@ namespace bert::record {
 // One optimizer step over all ranks. Shares are of the step's wall time on the rank that records.
 struct StepPoint {
   int64_t step = 0;  // 1 is the first.
-  double loss = 0;  // Mean over masked tokens, in nats.
+  double loss = 0;   // Mean over masked tokens, in nats.
   // Mean over sentence pairs, in nats; none: there are none.
   std::optional<double> next_sentence_loss = std::nullopt;
   double learning_rate = 0;

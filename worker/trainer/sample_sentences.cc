@@ -104,8 +104,14 @@ std::string GivenNote(const SampleSentence& sentence, const SampleMask& mask, co
 
 // For a table's cell.
 std::string Cell(const std::string& text) {
-  return absl::StrReplaceAll(text, {{"\\", "\\\\"}, {"|", "\\|"}, {"*", "\\*"}, {"_", "\\_"}, {"`", "\\`"},
-                                    {"<", "&lt;"}, {"#", "\\#"}, {"[", "\\["}});
+  return absl::StrReplaceAll(text, {{"\\", "\\\\"},
+                                    {"|", "\\|"},
+                                    {"*", "\\*"},
+                                    {"_", "\\_"},
+                                    {"`", "\\`"},
+                                    {"<", "&lt;"},
+                                    {"#", "\\#"},
+                                    {"[", "\\["}});
 }
 
 }  // namespace
@@ -121,10 +127,11 @@ std::vector<SampleSentence> PickSentences(const sampling::RowBatch& batch, const
     int64_t begin = 0;
     for (int i = 0; i < batch.segment_counts[row]; ++i, ++segment) {
       const int64_t end = begin + batch.segment_lengths[segment];
-      const bool has_first = batch.masked_counts[row] > 0 && begin <= text.MaskPosition(0) && text.MaskPosition(0) < end;
+      const bool has_first =
+          batch.masked_counts[row] > 0 && begin <= text.MaskPosition(0) && text.MaskPosition(0) < end;
       if (has_first) {
-        sentences.push_back(text.Cut(
-            row, SentenceAround(text, {begin + 1, end - 1}, text.MaskPosition(0), tokenizer, tokens_max)));
+        sentences.push_back(
+            text.Cut(row, SentenceAround(text, {begin + 1, end - 1}, text.MaskPosition(0), tokenizer, tokens_max)));
       }
       begin = end;
     }

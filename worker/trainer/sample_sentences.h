@@ -19,8 +19,8 @@ struct SampleMask {
 };
 
 struct SampleSentence {
-  int32_t row = 0;             // In the batch.
-  std::vector<int32_t> ids;    // As the model gets them.
+  int32_t row = 0;                // In the batch.
+  std::vector<int32_t> ids;       // As the model gets them.
   std::vector<SampleMask> masks;  // At least one, ascending.
 };
 

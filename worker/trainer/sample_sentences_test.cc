@@ -26,8 +26,8 @@ text::WordPieceTokenizer Tokenizer() {
 sampling::RowBatch Rows() {
   sampling::RowBatch batch;
   batch.row_count = 3;
-  batch.token_ids = {kCls, kThe, kCat,  kSep, kCls, kThe, kCat, kStop, kThe, kMask, kThe,  kStop, kSep,  //
-                     kCls, kThe, kSep,                                                                  //
+  batch.token_ids = {kCls, kThe, kCat,  kSep, kCls, kThe,  kCat, kStop, kThe, kMask, kThe, kStop, kSep,  //
+                     kCls, kThe, kSep,                                                                   //
                      kCls, kCat, kStop, kDog, kSep, kMask, kSep};
   batch.segment_counts = {2, 1, 1};
   batch.segment_lengths = {4, 9, 3, 7};
@@ -87,9 +87,8 @@ TEST(SampleSentencesTest, ALongSentenceIsCutAroundTheMask) {
 TEST(SampleSentencesTest, ShowsPredictionsInPercent) {
   const auto tokenizer = Tokenizer();
   const SampleSentence sentence = PickSentences(Rows(), tokenizer)[0];
-  const std::vector<MaskPrediction> predictions = {
-      {.best = {{kCat, 0.5}, {kDog, 0.25}, {kSat, 0.125}}, .right = 0.25},
-      {.best = {{kS, 0.9}, {kThe, 0.05}, {kStop, 0.01}}, .right = 0.9}};
+  const std::vector<MaskPrediction> predictions = {{.best = {{kCat, 0.5}, {kDog, 0.25}, {kSat, 0.125}}, .right = 0.25},
+                                                   {.best = {{kS, 0.9}, {kThe, 0.05}, {kStop, 0.01}}, .right = 0.9}};
   EXPECT_THAT(SampleLines(1, sentence, predictions, tokenizer),
               ElementsAre("sample 1: the [MASK] the.", "  mask 1: cat 50.0%, dog 25.0%, sat 12.5%; right: dog 25.0%",
                           "  mask 2 at \"the\": ##s 90.0%, the 5.0%, . 1.0%; right: ##s 90.0%"));

@@ -18,8 +18,7 @@ namespace bert::trainer {
 // finite. Computes this rank's rows again, alone, and leaves another gradient in the model; all ranks call it and get
 // the same answer. Errors of Collective.
 absl::StatusOr<std::string> FindNotFinite(model::MaskedLm& model, collective::Collective& group,
-                                          const GradientOptions& options, int64_t step,
-                                          const sampling::RowBatch& rows);
+                                          const GradientOptions& options, int64_t step, const sampling::RowBatch& rows);
 
 // Counts them in a row. All ranks see the same steps, for loss and gradient are the same bits everywhere.
 class SkippedSteps {

@@ -87,14 +87,12 @@ void StepLog::Print(const StepMetrics& metrics, const Work& work) {
   line_masked_tokens_ += metrics.masked_tokens;
   if (metrics.step % options_.log_every_steps != 0 && metrics.step != options_.last_step) return;
   const absl::Duration data_wait = time_->Total(Phase::kDataWait);
-  std::string line =
-      absl::StrFormat("step %d/%d loss %.4f%s lr %.2e grad_norm %.3f tokens/s %.0f data_wait %.0f%%", metrics.step,
-                      options_.last_step, metrics.loss,
-                      metrics.next_sentence_loss
-                          ? absl::StrFormat(" next_sentence_loss %.4f", *metrics.next_sentence_loss)
-                          : "",
-                      metrics.learning_rate, metrics.grad_norm, Rate(line_work_),
-                      100 * absl::FDivDuration(data_wait - line_data_wait_, line_work_.spent));
+  std::string line = absl::StrFormat(
+      "step %d/%d loss %.4f%s lr %.2e grad_norm %.3f tokens/s %.0f data_wait %.0f%%", metrics.step, options_.last_step,
+      metrics.loss,
+      metrics.next_sentence_loss ? absl::StrFormat(" next_sentence_loss %.4f", *metrics.next_sentence_loss) : "",
+      metrics.learning_rate, metrics.grad_norm, Rate(line_work_),
+      100 * absl::FDivDuration(data_wait - line_data_wait_, line_work_.spent));
   const double mfu = Utilisation(line_work_, line_masked_tokens_);
   if (mfu > 0) absl::StrAppendFormat(&line, " mfu %.1f%%", 100 * mfu);
   LogInfo(line);

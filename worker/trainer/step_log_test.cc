@@ -39,10 +39,12 @@ TEST(StepLogTest, RecordsSpeedUtilisationAndWaitsOfEachStep) {
                 &time, &reporter, &record);
     clock.Advance(absl::Seconds(4));
     time.Add(Phase::kDataWait, absl::Seconds(1));
-    log.Add({.step = 1, .loss = 3, .masked_tokens = 5}, {.rows = 4, .tokens = 40, .spent = absl::Seconds(4)});
+    log.Add({.step = 1, .loss = 3, .masked_tokens = 5, .time = absl::UnixEpoch()},
+            {.rows = 4, .tokens = 40, .spent = absl::Seconds(4)});
     clock.Advance(absl::Seconds(5));
     time.Add(Phase::kCheckpoint, absl::Seconds(1));
-    log.AddSkipped({.step = 2, .loss = 3}, {.rows = 4, .tokens = 40, .spent = absl::Seconds(4)});
+    log.AddSkipped({.step = 2, .loss = 3, .time = absl::UnixEpoch()},
+                   {.rows = 4, .tokens = 40, .spent = absl::Seconds(4)});
     reporter.SetCompletedSteps(2);
     ASSERT_TRUE(reporter.Flush(kTimeout).ok());
     ASSERT_TRUE(record.Flush(kTimeout).ok());

@@ -5,7 +5,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <optional>
 #include <utility>
 
 #include "absl/strings/str_format.h"
