@@ -216,11 +216,11 @@ class Cluster:
             instance=name,
         )
 
-    def start_worker(self, node="node-1", cpu_slots=2, checkpoint_root=None, **options):
+    def start_worker(self, node="node-1", cpu_slots=2, checkpoint_root=None, threads_per_slot=1, **options):
         self._start(
             "worker",
             *("--coordinator", self.coordinator_address, "--node", node, "--cpu-slots", cpu_slots),
-            *("--threads-per-slot", 1, "--grace", "5s", "--work-dir", self.home / "work" / node),
+            *("--threads-per-slot", threads_per_slot, "--grace", "5s", "--work-dir", self.home / "work" / node),
             *("--checkpoint-root", checkpoint_root or self.home / "checkpoints", "--http", "127.0.0.1:0"),
             instance=node,
             **options,

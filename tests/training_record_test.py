@@ -3,7 +3,6 @@
 
 import json
 import os
-import re
 import signal
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -69,11 +68,49 @@ class TrainingRecordTest(cluster.ClusterTest):
             self.assertEqual([point.step for point in points], list(expected), tag)
         for point in events.Scalars("train/loss"):
             self.assertAlmostEqual(point.value, losses[point.step], delta=1e-5)
+        self.assertEqual(events.Tags()["tensors"], ["validation/predictions"])
+        texts = events.Tensors("validation/predictions")
+        self.assertEqual([text.step for text in texts], [20, 40, 60])
+        (text,) = tensor_util.make_ndarray(texts[-1].tensor_proto)
+        self.assertIn("| mask | predicted | second | third | right |", text.decode())
+        self.assertRegex(c.logs(job), r"sample 3: .*\[MASK\]")
+        self.assertRegex(c.logs(job), r"mask 1.*: \S+ [\d.]+%, \S+ [\d.]+%, \S+ [\d.]+%; right: \S+ [\d.]+%")
         for name in ("loss.svg", "learning_rate.svg"):
             root = ElementTree.parse(directory / name).getroot()
             self.assertEqual(root.tag, "{http://www.w3.org/2000/svg}svg")
             (curve, *_) = root.findall("{http://www.w3.org/2000/svg}polyline")
             self.assertEqual(len(curve.get("points").split()), STEPS)
+
+    def test_a_running_job_shows_how_every_rank_does(self):
+        c = self.start_cluster()
+        job = c.submit(train__steps=100000)
+        cluster.wait_for(
+            "both ranks in the metrics", lambda: c.metrics("coordinator")["bert_coordinator_training_ranks"] == 2
+        )
+        cluster.wait_for("both ranks in the view", lambda: len(c.job(job).get("rank_health", [])) == 2)
+        health = c.job(job)["rank_health"]
+        self.assertEqual([rank.get("rank", 0) for rank in health], [0, 1])
+        for rank in health:
+            self.assertGreater(rank["tokens_per_second"], 0)
+            self.assertGreater(rank["mfu"], 0)
+            self.assertGreater(rank["time_shares"]["compute"], 0)
+        self.assertRegex(c.ctl("describe", job), r"RANK +NODE +SLOT +STEP +TOKENS/S +MFU +TIME")
+        shares = [value for name, value in c.metrics("coordinator").items() if "training_time_share" in name]
+        self.assertEqual(len(shares), 6)
+        self.assertTrue(0 < sum(shares) <= 1.001, shares)
+        c.ctl("cancel", job)
+        c.wait_for_state(job, "CANCELLED")
+
+    def test_a_job_ends_where_its_target_loss_is_reached(self):
+        c = self.start_cluster()
+        job = c.submit(train__steps=2000, validation__every_steps=10, validation__target_loss=6.5)
+        done = c.wait_for_state(job, "SUCCEEDED")
+        last = int(done["last_step"]["step"])
+        self.assertLess(last, 2000)
+        self.assertEqual(int(done["checkpoint_step"]), last)
+        self.assertLessEqual(done["last_validation"]["loss"], 6.5)
+        (event,) = [event for event in c.events(job) if event["type"] == "ENDS_EARLY"]
+        self.assertIn("validation.target_loss 6.5", event["message"])
 
 
 if __name__ == "__main__":

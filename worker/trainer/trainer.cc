@@ -182,6 +182,11 @@ absl::Status Run(const TrainerOptions& options) {
   ASSIGN_OR_RETURN(const int64_t first_step, Restore(assignment.resume_points, state, *model, optimizer, *group));
   if (first_rank) LogStart(assignment, dataset, model->parameters().size(), first_step);
 
+  const double peak_flops = PeakFlops(assignment.cuda, plan.precision);
+  if (first_rank && peak_flops > 0) {
+    LogInfo(absl::StrFormat("this rank's device multiplies at %.3f TFLOP/s", peak_flops / 1e12));
+  }
+
   std::optional<record::TrainingRecord> record;
   std::unique_ptr<CheckpointWriter> checkpoints;
   if (first_rank) {
@@ -203,7 +208,7 @@ absl::Status Run(const TrainerOptions& options) {
                 .time = time,
                 .checkpoints = checkpoints.get(),
                 .record = record.has_value() ? &*record : nullptr,
-                .peak_flops = PeakFlops(assignment.cuda, plan.precision),
+                .peak_flops = peak_flops,
                 .first_step = first_step})
       .status();
 }
