@@ -35,7 +35,8 @@ const std::map<int32_t, v1::RankHealth>& JobHealth::ranks(int64_t generation) co
 
 void JobHealth::FillIn(int64_t generation, v1::Job& job) const {
   for (const auto& [number, rank] : ranks(generation)) *job.add_rank_health() = rank;
-  job.set_skipped_steps(earlier_skipped_steps_ + generation_skipped_steps_);
+  const int64_t skipped = earlier_skipped_steps_ + generation_skipped_steps_;
+  if (skipped > 0) job.set_skipped_steps(skipped);
 }
 
 }  // namespace bert::coordinator

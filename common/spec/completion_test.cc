@@ -70,9 +70,12 @@ train:
     weight_decay: 0.01
     max_grad_norm: 1
   log_every_steps: 100
+  nonfinite_steps_max: 10
 validation:
   every_steps: 5000
   rows: 4096
+  samples: 3
+  target_loss: 0
 checkpoint:
   every_steps: 5000
   keep_last: 3
