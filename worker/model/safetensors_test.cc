@@ -11,6 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "common/files.h"
+
 namespace bert::model {
 namespace {
 
