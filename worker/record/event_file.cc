@@ -16,6 +16,13 @@ void AppendLittleEndian(Integer value, std::string& out) {
   for (size_t i = 0; i < sizeof(value); ++i) out.push_back(static_cast<char>((value >> (8 * i)) & 0xff));
 }
 
+template <typename Integer>
+Integer ReadLittleEndian(std::string_view bytes) {
+  Integer value = 0;
+  for (size_t i = 0; i < sizeof(value); ++i) value |= static_cast<Integer>(static_cast<uint8_t>(bytes[i])) << (8 * i);
+  return value;
+}
+
 pb::Event EventAt(int64_t step, absl::Time time) {
   pb::Event event;
   event.set_wall_time(absl::ToDoubleSeconds(time - absl::UnixEpoch()));
@@ -88,6 +95,26 @@ std::string EventOf(const ValidationPoint& point) {
   return FrameRecord(event.SerializeAsString());
 }
 
-std::string EventFileName(int64_t generation) { return absl::StrFormat("events.out.tfevents.%010d", generation); }
+size_t BytesUpTo(std::string_view file, int64_t last_step) {
+  constexpr size_t kLengthBytes = sizeof(uint64_t);
+  constexpr size_t kChecksumBytes = sizeof(uint32_t);
+  constexpr size_t kFrameBytes = kLengthBytes + 2 * kChecksumBytes;
+  size_t kept = 0;
+  while (file.size() - kept >= kFrameBytes) {
+    const std::string_view left = file.substr(kept);
+    const std::string_view length_bytes = left.substr(0, kLengthBytes);
+    if (ReadLittleEndian<uint32_t>(left.substr(kLengthBytes)) != MaskedCrc32c(length_bytes)) break;
+    const auto length = ReadLittleEndian<uint64_t>(length_bytes);
+    if (length > left.size() - kFrameBytes) break;
+    const std::string_view content = left.substr(kLengthBytes + kChecksumBytes, length);
+    if (ReadLittleEndian<uint32_t>(left.substr(kLengthBytes + kChecksumBytes + length)) != MaskedCrc32c(content)) break;
+    pb::Event event;
+    if (!event.ParseFromArray(content.data(), static_cast<int>(content.size())) || event.step() > last_step) break;
+    kept += kFrameBytes + length;
+  }
+  return kept;
+}
+
+std::string EventFileName(int64_t generation) { return absl::StrFormat("%s%010d", kEventFilePrefix, generation); }
 
 }  // namespace bert::record

@@ -2,6 +2,7 @@
 #ifndef BERT_WORKER_RECORD_EVENT_FILE_H_
 #define BERT_WORKER_RECORD_EVENT_FILE_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -26,7 +27,12 @@ std::string EventOf(const StepPoint& point);
 // predictions as text where there are any.
 std::string EventOf(const ValidationPoint& point);
 
+// How many bytes of an event file come before its first event of a later step than `last_step`, or before what is no
+// whole, undamaged record.
+size_t BytesUpTo(std::string_view file, int64_t last_step);
+
 // "events.out.tfevents.<generation>": TensorBoard reads the files of a directory in the order of their names.
+inline constexpr std::string_view kEventFilePrefix = "events.out.tfevents.";
 std::string EventFileName(int64_t generation);
 
 }  // namespace bert::record

@@ -3,14 +3,18 @@
 #include <pthread.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/files.h"
+#include "common/mapped_file.h"
 #include "common/status_macros.h"
 #include "worker/record/chart.h"
 #include "worker/record/event_file.h"
@@ -72,9 +76,32 @@ absl::StatusOr<std::unique_ptr<WholeRecords>> OpenMetrics(const TrainingRecord::
   return WholeRecords::Open(MetricsPath(options.directory));
 }
 
+// Not every reader heeds a session's start for every kind of value: earlier generations' files end where this one
+// begins. Written anew, so that one of their processes that still lives does not write here.
+absl::Status CutEarlierEvents(const std::string& directory, const TrainingRecord::Options& options) {
+  std::error_code error;
+  std::vector<std::string> earlier;
+  for (const auto& entry : std::filesystem::directory_iterator(directory, error)) {
+    const std::string name = entry.path().filename();
+    if (name.starts_with(kEventFilePrefix) && name < EventFileName(options.generation)) {
+      earlier.push_back(entry.path());
+    }
+  }
+  if (error) return SystemError(error.value(), absl::StrCat("cannot list ", directory));
+  std::sort(earlier.begin(), earlier.end());
+  for (const std::string& path : earlier) {
+    ASSIGN_OR_RETURN(const MappedFile file, MappedFile::Open(path));
+    const size_t kept = BytesUpTo(file.bytes(), options.first_step);
+    if (kept == file.bytes().size()) continue;
+    RETURN_IF_ERROR(WriteFileDurably(path, file.bytes().substr(0, kept)));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::unique_ptr<WholeRecords>> OpenEvents(const TrainingRecord::Options& options) {
   const std::string directory = absl::StrCat(options.directory, "/tensorboard");
   RETURN_IF_ERROR(MakeDirectories(directory));
+  RETURN_IF_ERROR(CutEarlierEvents(directory, options));
   ASSIGN_OR_RETURN(auto file, WholeRecords::Open(absl::StrCat(directory, "/", EventFileName(options.generation))));
   RETURN_IF_ERROR(file->Append(EventFileHeader(options.first_step + 1, absl::Now())));
   return file;

@@ -22,7 +22,8 @@ namespace bert::record {
 //   tensorboard/events.out.tfevents.<generation>   the same as TensorBoard's scalars, predictions as text
 //   loss.svg, learning_rate.svg                    drawn by Finish()
 //
-// A generation that resumes after step s drops what earlier ones wrote behind it, so that no step is there twice. One
+// A generation that resumes after step s cuts off what earlier ones wrote behind it, in both, so that no step is there
+// twice. One
 // thread of its own does all writing. It takes nothing amiss: what a full disk refuses is tried again, up to a bound,
 // with a warning when that begins and when it ends; training never waits for it and never fails through it.
 //

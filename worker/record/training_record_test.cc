@@ -116,9 +116,24 @@ TEST_F(TrainingRecordTest, AResumedTrainingHasNoStepTwice) {
   late.Add(Step(9));
   ASSERT_TRUE(late.Flush(kTimeout).ok());
   EXPECT_THAT(StepsInMetrics(), ElementsAre(1, 2, 3, 4, 5, 6));
+  // The first file ends where the second begins: version, session and four steps are left.
+  EXPECT_EQ(EventsOf(1).size(), 6u);
   const std::vector<Event> events = EventsOf(2);
   ASSERT_EQ(events.size(), 4u);
   EXPECT_EQ(events[1].step(), 5);
+}
+
+TEST(EventFileTest, CutsBeforeALaterStepAndBeforeDamage) {
+  const std::string header = EventFileHeader(1, absl::UnixEpoch());
+  const std::string first = EventOf(Step(1));
+  const std::string file = header + first + EventOf(Step(2));
+  EXPECT_EQ(BytesUpTo(file, 2), file.size());
+  EXPECT_EQ(BytesUpTo(file, 1), header.size() + first.size());
+  EXPECT_EQ(BytesUpTo(file.substr(0, file.size() - 1), 2), header.size() + first.size());
+  std::string damaged = file;
+  damaged[header.size() + 20] ^= 1;
+  EXPECT_EQ(BytesUpTo(damaged, 2), header.size());
+  EXPECT_EQ(BytesUpTo("", 2), 0u);
 }
 
 TEST_F(TrainingRecordTest, AFullDiskCostsNoWholeRecordAndIsGotOver) {

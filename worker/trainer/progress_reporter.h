@@ -43,7 +43,8 @@ class ProgressReporter {
   void SetCompletedSteps(int64_t steps);
   void AddStep(const StepMetrics& step);
   void AddValidation(const ValidationMetrics& validation);
-  // Of a step that took `spent`; a report has the mean over those since the last one.
+  // At the end of a step that took `spent`; a report has the mean over those since the last one, and where the time
+  // between their ends went.
   void AddRates(const Rates& rates, absl::Duration spent);
   void AddSkippedStep();
   // The training ends before its last step.
@@ -60,7 +61,7 @@ class ProgressReporter {
  private:
   void Run();
   ProgressReport TakeReport() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  Rates TakeRates() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  RankHealth TakeHealth() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Acknowledge(const ProgressReport& report) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // `done` is asked under mutex_.
   absl::Status FlushUntil(absl::Duration timeout, const std::function<bool()>& done);
@@ -83,6 +84,9 @@ class ProgressReporter {
   // Each times seconds, since the last report with any.
   Rates rate_sums_ ABSL_GUARDED_BY(mutex_);
   absl::Duration rate_time_ ABSL_GUARDED_BY(mutex_);
+  // Of the last step's end, and of the last one that a report covers.
+  PhaseTotals totals_ ABSL_GUARDED_BY(mutex_);
+  PhaseTotals reported_totals_ ABSL_GUARDED_BY(mutex_);
   // Not acknowledged yet, oldest first.
   std::deque<StepMetrics> steps_ ABSL_GUARDED_BY(mutex_);
   std::vector<ValidationMetrics> validations_ ABSL_GUARDED_BY(mutex_);
