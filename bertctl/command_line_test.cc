@@ -158,6 +158,7 @@ TEST_F(CommandLineTest, DryRunPrintsTheCompleteSpecAndAsksTheCoordinator) {
   EXPECT_THAT(result.out, AllOf(StartsWith("name: tiny\npreset: tiny\n"), HasSubstr("hidden_size: 256\n")));
   EXPECT_THAT(result.err, HasSubstr("nothing was submitted"));
   EXPECT_TRUE(coordinator_.submits().at(0).dry_run());
+  EXPECT_THAT(result.err, HasSubstr("estimate: "));
   coordinator_.FailNext({grpc::StatusCode::FAILED_PRECONDITION, "no node has so many slots"});
   result = Run({"submit", "-f", spec_path_, "--dry-run", "-o", "json"});
   EXPECT_EQ(result.code, 6);

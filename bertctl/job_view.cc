@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
@@ -61,6 +62,11 @@ void DescribeProgress(const v1::Job& job, std::string& out) {
                       step.learning_rate(), step.grad_norm(), FormatRate(step.tokens_per_second())));
   }
   if (job.has_time_shares()) Field(out, "Time", TimeText(job.time_shares()));
+  if (job.skipped_steps() > 0) {
+    Field(out, "Skipped",
+          fmt::format("{} step{} whose loss or gradient was not finite", FormatCount(job.skipped_steps()),
+                      job.skipped_steps() == 1 ? "" : "s"));
+  }
   if (job.has_last_validation()) {
     const v1::ValidationMetrics& validation = job.last_validation();
     Field(out, "Validation",
@@ -73,6 +79,13 @@ void DescribeProgress(const v1::Job& job, std::string& out) {
                         FormatShare(validation.next_sentence_accuracy())));
     }
   }
+}
+
+void AddHealth(const v1::RankHealth& health, std::vector<Cell>& row) {
+  row.push_back({FormatCount(health.completed_steps())});
+  row.push_back({FormatRate(health.tokens_per_second())});
+  row.push_back({health.mfu() > 0 ? FormatShare(health.mfu()) : "-"});
+  row.push_back({TimeText(health.time_shares())});
 }
 
 void DescribeRootCause(const v1::Failure& failure, absl::Time now, bool color, std::string& out) {
@@ -173,9 +186,22 @@ std::string DescribeJob(const JobDescription& description, absl::Time now, bool 
   if (job.has_root_cause()) DescribeRootCause(job.root_cause(), now, color, out);
   if (job.ranks_size() > 0) {
     out += "Ranks\n";
-    Table ranks({{"RANK", Align::kRight}, {"NODE"}, {"SLOT", Align::kRight}});
+    std::map<int32_t, const v1::RankHealth*> health;
+    for (const v1::RankHealth& rank : job.rank_health()) health.emplace(rank.rank(), &rank);
+    std::vector<Column> columns = {{"RANK", Align::kRight}, {"NODE"}, {"SLOT", Align::kRight}};
+    if (!health.empty()) {
+      columns.insert(columns.end(), {{"STEP", Align::kRight}, {"TOKENS/S", Align::kRight}, {"MFU", Align::kRight}});
+      columns.push_back({"TIME"});
+    }
+    Table ranks(columns);
     for (const v1::RankPlacement& rank : job.ranks()) {
-      ranks.Add({{fmt::format("{}", rank.rank())}, {rank.node()}, {fmt::format("{}", rank.slot())}});
+      std::vector<Cell> row = {{fmt::format("{}", rank.rank())}, {rank.node()}, {fmt::format("{}", rank.slot())}};
+      if (const auto of_rank = health.find(rank.rank()); of_rank != health.end()) {
+        AddHealth(*of_rank->second, row);
+      } else if (!health.empty()) {
+        row.insert(row.end(), 4, {"-"});
+      }
+      ranks.Add(std::move(row));
     }
     out += ranks.Format(color, 2);
   }

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "absl/strings/str_split.h"
+#include "bertctl/estimate_view.h"
 #include "bertctl/session.h"
 #include "common/files.h"
 #include "common/spec/job_spec.h"
@@ -20,6 +21,7 @@ struct SubmitOptions {
   std::string name;
   bool dry_run = false;
   bool follow = false;
+  EstimateOptions estimate;
   OutputFormat format = OutputFormat::kName;
 };
 
@@ -80,6 +82,7 @@ ExitCode DryRun(Session& session, Client& client, const SubmitOptions& options, 
   // Before the coordinator is asked, so that the complete spec can be seen without one.
   session.console.out << (options.format == OutputFormat::kJson ? ToJson(spec.complete) : ToYaml(spec.complete));
   session.console.out.flush();
+  session.Note(EstimateText(spec.complete, options.estimate));
   const absl::StatusOr<v1::Job> job = client.SubmitJob(spec.given, session.console.user, true);
   if (!job.ok()) {
     if (ExitCodeOfSubmit(job.status()) == ExitCode::kUnreachable) session.Note("the spec itself is valid");
@@ -124,9 +127,24 @@ void AddSubmitCommand(CLI::App& app, Session& session) {
       ->expected(1)
       ->take_all();
   command->add_option("--name", options->name, "The job's name; the same as --set name=NAME");
-  command->add_flag("--dry-run", options->dry_run,
-                    "Print the complete spec (-o yaml|json) and ask whether the nodes there are could hold it (exit 6 "
-                    "where not; without --dry-run such a job waits for nodes); change nothing");
+  command->add_flag(
+      "--dry-run", options->dry_run,
+      "Print the complete spec (-o yaml|json), estimate memory and time, and ask whether the nodes there are "
+      "could hold it (exit 6 where not; without --dry-run such a job waits for nodes); change nothing");
+  command
+      ->add_option("--vocab-size", options->estimate.vocab_size,
+                   "Of the dataset's tokenizer, for the estimate of --dry-run")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 31))
+      ->capture_default_str();
+  command
+      ->add_option("--device-tflops", options->estimate.device_tflops,
+                   "What a rank's device multiplies at, for the estimate of --dry-run; a trainer's log says it")
+      ->check(CLI::NonNegativeNumber);
+  command
+      ->add_option("--device-gbytes-per-second", options->estimate.device_gbytes_per_second,
+                   "Speed of a rank's memory, for the estimate of --dry-run")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   command->add_flag("--follow", options->follow, "Show its progress until it ends; Ctrl-C detaches");
   AddOutputOption(*command, {OutputFormat::kName, OutputFormat::kJson, OutputFormat::kYaml}, options->format);
   command->footer(R"(Examples:

@@ -1,6 +1,7 @@
 // Golden output of every view.
 #include <gmock/gmock.h>
 
+#include "bertctl/estimate_view.h"
 #include "bertctl/example_job.h"
 #include "bertctl/job_view.h"
 #include "bertctl/node_view.h"
@@ -65,6 +66,43 @@ TEST(JobViewTest, DescribeSaysWhereTheTimeGoes) {
   job.mutable_time_shares()->set_all_reduce(0.125);
   EXPECT_THAT(DescribeJob({job, {}, {}}, ExampleNow(), false),
               HasSubstr("\nTime         compute 75.0%, all-reduce 12.5%, data wait 1.0%\n"));
+}
+
+TEST(EstimateViewTest, SaysWhatARankWillNeed) {
+  v1::JobSpec spec = ExampleJob().spec();
+  spec.mutable_model()->set_hidden_size(768);
+  spec.mutable_model()->set_num_hidden_layers(12);
+  spec.mutable_model()->set_num_attention_heads(12);
+  spec.mutable_model()->set_intermediate_size(3072);
+  spec.mutable_model()->set_max_position_embeddings(512);
+  spec.mutable_model()->set_type_vocab_size(2);
+  spec.mutable_train()->set_precision(v1::PRECISION_BF16);
+  spec.mutable_train()->set_global_batch_size(8);
+  spec.mutable_train()->set_micro_batch_size(8);
+  spec.mutable_data()->set_max_seq_len(128);
+  spec.mutable_data()->mutable_masking()->set_probability(0.15);
+  spec.mutable_workers()->set_max(1);
+  const std::string memory_only = EstimateText(spec, {});
+  EXPECT_THAT(memory_only, HasSubstr(" GB on rank 0 (weights 438 MB, bf16 copies 219 MB, gradients 438 MB, moments "));
+  EXPECT_THAT(memory_only, HasSubstr("with 30522 tokens in the vocabulary; 0.558 TFLOP a step (--device-tflops"));
+  EXPECT_THAT(EstimateText(spec, {.device_tflops = 0.5}), HasSubstr(" s a step on 1 rank"));
+}
+
+TEST(JobViewTest, DescribeShowsHowEachRankDoes) {
+  v1::Job job = ExampleJob();
+  v1::RankHealth& rank = *job.add_rank_health();
+  rank.set_rank(1);
+  rank.set_completed_steps(420);
+  rank.set_tokens_per_second(1500);
+  rank.set_mfu(0.375);
+  rank.mutable_time_shares()->set_compute(0.875);
+  rank.mutable_time_shares()->set_data_wait(0.125);
+  job.set_skipped_steps(3);
+  const std::string text = DescribeJob({job, {}, {}}, ExampleNow(), false);
+  EXPECT_THAT(text, HasSubstr("\nSkipped      3 steps whose loss or gradient was not finite\n"));
+  EXPECT_THAT(text, HasSubstr("  RANK  NODE    SLOT  STEP  TOKENS/S    MFU  TIME"));
+  EXPECT_THAT(text, HasSubstr("compute 87.5%, data wait 12.5%"));
+  EXPECT_THAT(text, HasSubstr("37.5%"));
 }
 
 TEST(JobViewTest, Describe) {

@@ -145,6 +145,7 @@ absl::Status Coordinator::Tick() {
       // This process stood still (a stalled disk, a stopped machine): nobody could renew a lease.
       if (now - last_tick_ > std::max(options_.heartbeat_interval, kStandstill)) RenewAllLeases();
       last_tick_ = now;
+      SumHealth();
       if (loaders_.Expire(now)) parts_.metrics->SetState(state_, loaders_.count());
     }
     status = Settle(answers);
@@ -296,8 +297,11 @@ v1::Job Coordinator::View(const JobRecord& job) const {
   const JobId id(job.job_id());
   const auto reason = reasons_.find(id);
   const auto progress = progress_.find(id);
-  return ToJob(job, reason == reasons_.end() ? "" : reason->second,
-               progress == progress_.end() ? nullptr : &progress->second);
+  v1::Job view = ToJob(job, reason == reasons_.end() ? "" : reason->second,
+                       progress == progress_.end() ? nullptr : &progress->second);
+  const auto health = health_.find(id);
+  if (health != health_.end()) health->second.FillIn(job.generation_live() ? job.generation() : -1, view);
+  return view;
 }
 
 }  // namespace bert::coordinator

@@ -34,6 +34,7 @@
 #include "common/clock.h"
 #include "common/mutex.h"
 #include "coordinator/history_sink.h"
+#include "coordinator/job_health.h"
 #include "coordinator/journal.h"
 #include "coordinator/membership.h"
 #include "coordinator/metrics.h"
@@ -123,6 +124,9 @@ class Coordinator {
   void Touch(const JobId& id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { ++versions_[id]; }
   void SetReasons(std::map<JobId, std::string> reasons) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void RenewAllLeases() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void TakeHealth(const v1::ReportProgressRequest& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Of all ranks that train, for the metrics.
+  void SumHealth() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool Overdue(const Meeting& meeting) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   v1::Job View(const JobRecord& job) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -147,6 +151,7 @@ class Coordinator {
   std::map<JobId, std::string> reasons_ ABSL_GUARDED_BY(mutex_);
   std::map<JobId, uint64_t> versions_ ABSL_GUARDED_BY(mutex_);
   std::map<JobId, JobProgress> progress_ ABSL_GUARDED_BY(mutex_);
+  std::map<JobId, JobHealth> health_ ABSL_GUARDED_BY(mutex_);
   std::map<NodeName, NodeSession> sessions_ ABSL_GUARDED_BY(mutex_);
   LoaderRegistry loaders_ ABSL_GUARDED_BY(mutex_);
   std::map<JobId, Meeting> meetings_ ABSL_GUARDED_BY(mutex_);

@@ -172,6 +172,27 @@ TEST_F(CoordinatorTest, AJobShowsWhereItsTimeGoes) {
   EXPECT_EQ(Get(pair.job).time_shares().compute(), 0.75);
 }
 
+TEST_F(CoordinatorTest, EveryRankTellsHowItDoesAndWhyTheTrainingEndsEarly) {
+  Pair pair = RunningPair();
+  v1::ReportProgressRequest request;
+  request.set_job_id(pair.job);
+  request.set_generation(1);
+  request.set_rank(1);
+  request.mutable_time_shares()->set_data_wait(0.25);
+  request.set_tokens_per_second(500);
+  ASSERT_TRUE(rig_.coordinator->ReportProgress(request).ok());
+  request.set_rank(0);
+  request.set_skipped_steps(2);
+  request.set_early_end("the loss is low enough");
+  ASSERT_TRUE(rig_.coordinator->ReportProgress(request).ok());
+  const v1::Job job = Get(pair.job);
+  ASSERT_EQ(job.rank_health_size(), 2);
+  EXPECT_EQ(job.rank_health(1).tokens_per_second(), 500);
+  EXPECT_EQ(job.skipped_steps(), 2);
+  request.set_rank(2);
+  EXPECT_EQ(rig_.coordinator->ReportProgress(request).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
 TEST_F(CoordinatorTest, CancellingDropsTheRanksAndTellsTheTrainers) {
   Pair pair = RunningPair();
   v1::CancelJobRequest cancel;

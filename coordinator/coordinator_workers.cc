@@ -246,10 +246,38 @@ void Coordinator::AbandonJoin(const std::string& job_id, uint64_t join_id) {
   if (meeting != meetings_.end()) meeting->second.Abandon(join_id);
 }
 
+void Coordinator::TakeHealth(const v1::ReportProgressRequest& request) {
+  const JobId id(request.job_id());
+  const JobHealth::News news = health_[id].Take(request);
+  if (news.any) Touch(id);
+  if (news.skipped_steps > 0) parts_.metrics->CountSkippedSteps(news.skipped_steps);
+  if (news.early_end.empty()) return;
+  v1::JobEvent event;
+  *event.mutable_time() = ToTimestamp(NowUs());
+  event.set_generation(request.generation());
+  event.set_type("ENDS_EARLY");
+  event.set_message(news.early_end);
+  parts_.history->AddEvents({{id, std::move(event)}});
+}
+
+void Coordinator::SumHealth() {
+  std::vector<const v1::RankHealth*> ranks;
+  for (const auto& [id, health] : health_) {
+    const JobRecord* const job = state_.FindJob(id);
+    if (job == nullptr || !job->generation_live()) continue;
+    for (const auto& [number, rank] : health.ranks(job->generation())) ranks.push_back(&rank);
+  }
+  parts_.metrics->SetTraining(ranks);
+}
+
 absl::StatusOr<v1::ReportProgressResponse> Coordinator::ReportProgress(const v1::ReportProgressRequest& request) {
   MutexLock lock(&mutex_);
   ASSIGN_OR_RETURN(const JobRecord* job, LiveJob(request.job_id(), request.generation()));
   const JobId id(request.job_id());
+  if (request.rank() < 0 || request.rank() >= job->ranks_size()) {
+    return absl::InvalidArgumentError(absl::StrCat("rank ", request.rank(), " is not one of the ", job->ranks_size(),
+                                                   " ranks of job ", request.job_id()));
+  }
   JobProgress& known = progress_[id];
   ProgressReport report{.job = id, .generation = request.generation(), .steps = {}, .validations = {}};
   // What the same generation has reported before is a repetition; a newer one computes the steps again.
@@ -287,6 +315,7 @@ absl::StatusOr<v1::ReportProgressResponse> Coordinator::ReportProgress(const v1:
     known = std::move(updated);
     Touch(id);
   }
+  TakeHealth(request);
   v1::ReportProgressResponse response;
   response.set_action(job->state() == v1::JOB_STATE_CANCELLING ? v1::TRAINER_ACTION_STOP : v1::TRAINER_ACTION_CONTINUE);
   for (const std::string& loader : loaders_.Addresses()) response.add_loaders(loader);

@@ -2,11 +2,14 @@
 #ifndef BERT_COORDINATOR_METRICS_H_
 #define BERT_COORDINATOR_METRICS_H_
 
+#include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "bert/v1/jobs.pb.h"
 #include "coordinator/state.h"
 
 namespace prometheus {
@@ -33,6 +36,10 @@ class CoordinatorMetrics {
   void CountCommit(const absl::Status& status, absl::Duration duration);
   // bert_coordinator_rpc_requests_total{method,code}, _rpc_seconds{method}
   void CountRpc(const std::string& method, const absl::Status& status, absl::Duration duration);
+  // bert_coordinator_training_ranks, _training_tokens_per_second, _training_mfu, _training_time_share{phase}
+  void SetTraining(const std::vector<const v1::RankHealth*>& ranks);
+  // bert_coordinator_skipped_steps_total
+  void CountSkippedSteps(int64_t steps);
 
  private:
   std::shared_ptr<prometheus::Registry> registry_;
@@ -45,6 +52,11 @@ class CoordinatorMetrics {
   prometheus::Histogram& commit_seconds_;
   prometheus::Family<prometheus::Counter>& rpc_requests_;
   prometheus::Family<prometheus::Histogram>& rpc_seconds_;
+  prometheus::Gauge& training_ranks_;
+  prometheus::Gauge& training_tokens_per_second_;
+  prometheus::Gauge& training_mfu_;
+  prometheus::Family<prometheus::Gauge>& training_time_share_;
+  prometheus::Counter& skipped_steps_;
 };
 
 }  // namespace bert::coordinator

@@ -45,7 +45,8 @@ class EndToEndTest(cluster.ClusterTest):
         for checkpoint in checkpoints:
             self.assertTrue(os.path.isfile(checkpoint["directory"] + "/model.safetensors"))
         # Retention has deleted the others, and the second generation what nobody committed.
-        self.assertEqual(len(os.listdir(os.path.dirname(checkpoints[0]["directory"]))), 3)
+        left = os.listdir(os.path.dirname(checkpoints[0]["directory"]))
+        self.assertEqual(len([name for name in left if "step-" in name or name.startswith(".")]), 3, left)
 
         events = c.events(job)
         failed = [e for e in events if e["type"] == "GENERATION_FAILED" or e["type"] == "RANK_FAILED"]

@@ -40,7 +40,11 @@ DEPENDENCIES = {
     "worker/agent": (["common"], [TORCH, SQL]),
     "worker/model": (["common", "dataloader/text"], [RPC, PROTO, SQL]),
     "worker/collective": (["common"], [RPC, PROTO, SQL]),
-    "worker/trainer": (["common", "worker/model", "worker/collective", "dataloader/sampling"], [SQL]),
+    "worker/record": (["common"], [RPC, TORCH, SQL]),
+    "worker/trainer": (
+        ["common", "worker/model", "worker/collective", "worker/record", "dataloader/sampling", "dataloader/text"],
+        [SQL],
+    ),
     "dataloader/text": (["common"], [RPC, PROTO, TORCH, SQL, CLOCK]),
     "dataloader/documents": (["common", "dataloader/text"], [RPC, PROTO, TORCH, SQL, CLOCK]),
     "dataloader/corpus": (["common", "dataloader/text", "dataloader/documents"], [RPC, PROTO, TORCH, SQL, CLOCK]),

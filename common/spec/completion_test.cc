@@ -73,9 +73,12 @@ train:
     decay: linear
     final_learning_rate_share: 0
   log_every_steps: 100
+  nonfinite_steps_max: 10
 validation:
   every_steps: 5000
   rows: 4096
+  samples: 3
+  target_loss: 0
 checkpoint:
   every_steps: 5000
   keep_last: 3

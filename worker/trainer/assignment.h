@@ -80,6 +80,9 @@ struct JobPlan {
   int64_t log_every_steps = 10;
   int64_t validation_every_steps = 0;  // 0: at the end only.
   int64_t validation_rows = 0;         // 0: all.
+  int32_t validation_samples = 0;      // Sentences whose predictions are shown.
+  double validation_target_loss = 0;   // The training ends where a validation's loss is that low; 0: it does not.
+  int64_t nonfinite_steps_max = 0;     // In a row.
   int64_t checkpoint_every_steps = 1000;
   int32_t workers_max = 1;
   uint64_t seed = 1;

@@ -114,6 +114,9 @@ JobPlan ReadPlan(const v1::JobSpec& spec) {
   plan.log_every_steps = spec.train().log_every_steps();
   plan.validation_every_steps = spec.validation().every_steps();
   plan.validation_rows = spec.validation().rows();
+  plan.validation_samples = spec.validation().samples();
+  plan.validation_target_loss = spec.validation().target_loss();
+  plan.nonfinite_steps_max = spec.train().nonfinite_steps_max();
   plan.checkpoint_every_steps = spec.checkpoint().every_steps();
   plan.workers_max = spec.workers().max();
   plan.seed = spec.seed();

@@ -51,11 +51,28 @@ struct TimeShares {
   double validation = 0;
 };
 
+// Of one rank.
+struct Rates {
+  double tokens_per_second = 0;  // Its share of all ranks'.
+  double mfu = 0;                // Model FLOP/s utilisation of its device; 0: not known.
+};
+
+// Of one rank, over the steps between two reports.
+struct RankHealth {
+  TimeShares time_shares;
+  Rates rates;
+};
+
 struct ProgressReport {
   int64_t completed_steps = 0;
   std::vector<StepMetrics> steps;
   std::vector<ValidationMetrics> validations;
-  TimeShares time_shares;
+  // Where steps were completed since the last one.
+  std::optional<RankHealth> health;
+  // Steps of this generation whose loss or gradient was not finite, which changed nothing.
+  int64_t skipped_steps = 0;
+  // Why the training ends before its last step; empty: it does not.
+  std::string early_end;
 };
 
 struct ProgressAnswer {

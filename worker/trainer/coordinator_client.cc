@@ -85,7 +85,13 @@ class CoordinatorClient : public Coordinator {
     for (const ValidationMetrics& validation : report.validations) {
       FillValidation(validation, *request.add_validations());
     }
-    FillShares(report.time_shares, *request.mutable_time_shares());
+    if (report.health.has_value()) {
+      FillShares(report.health->time_shares, *request.mutable_time_shares());
+      request.set_tokens_per_second(report.health->rates.tokens_per_second);
+      request.set_mfu(report.health->rates.mfu);
+    }
+    request.set_skipped_steps(report.skipped_steps);
+    request.set_early_end(report.early_end);
     grpc::ClientContext context;
     SetDeadline(kReportDeadline, context);
     v1::ReportProgressResponse response;

@@ -2,6 +2,7 @@
 #ifndef BERT_WORKER_TRAINER_FAKE_COORDINATOR_H_
 #define BERT_WORKER_TRAINER_FAKE_COORDINATOR_H_
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,9 @@ class FakeCoordinator : public Coordinator {
     if (!answer_.ok()) return answer_;
     completed_steps_ = report.completed_steps;
     steps_.insert(steps_.end(), report.steps.begin(), report.steps.end());
+    skipped_steps_ = report.skipped_steps;
+    early_end_ = report.early_end;
+    if (report.health.has_value()) health_ = report.health;
     validations_.insert(validations_.end(), report.validations.begin(), report.validations.end());
     return ProgressAnswer{stop_, loaders_};
   }
@@ -80,6 +84,19 @@ class FakeCoordinator : public Coordinator {
     MutexLock lock(&mutex_);
     return commits_;
   }
+  int64_t skipped_steps() {
+    MutexLock lock(&mutex_);
+    return skipped_steps_;
+  }
+  std::string early_end() {
+    MutexLock lock(&mutex_);
+    return early_end_;
+  }
+  // The last one.
+  std::optional<RankHealth> health() {
+    MutexLock lock(&mutex_);
+    return health_;
+  }
   int64_t completed_steps() {
     MutexLock lock(&mutex_);
     return completed_steps_;
@@ -101,6 +118,9 @@ class FakeCoordinator : public Coordinator {
   int reports_ = 0;
   int commit_attempts_ = 0;
   int64_t completed_steps_ ABSL_GUARDED_BY(mutex_) = 0;
+  int64_t skipped_steps_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::string early_end_ ABSL_GUARDED_BY(mutex_);
+  std::optional<RankHealth> health_ ABSL_GUARDED_BY(mutex_);
   std::vector<StepMetrics> steps_ ABSL_GUARDED_BY(mutex_);
   std::vector<ValidationMetrics> validations_ ABSL_GUARDED_BY(mutex_);
   std::vector<CheckpointCommit> commits_ ABSL_GUARDED_BY(mutex_);

@@ -12,7 +12,11 @@
 namespace bert::trainer {
 
 ProgressReporter::ProgressReporter(Coordinator* coordinator, StepTime* time, Options options)
-    : coordinator_(coordinator), time_(time), options_(std::move(options)) {
+    : coordinator_(coordinator),
+      time_(time),
+      options_(std::move(options)),
+      totals_(time->Totals()),
+      reported_totals_(totals_) {
   thread_ = std::thread([this] {
     pthread_setname_np(pthread_self(), "progress");
     Run();
@@ -43,6 +47,32 @@ void ProgressReporter::AddValidation(const ValidationMetrics& validation) {
   MutexLock lock(&mutex_);
   if (validations_.size() >= options_.points_max) validations_.erase(validations_.begin());
   validations_.push_back(validation);
+}
+
+void ProgressReporter::AddRates(const Rates& rates, absl::Duration spent) {
+  MutexLock lock(&mutex_);
+  rate_sums_.tokens_per_second += rates.tokens_per_second * absl::ToDoubleSeconds(spent);
+  rate_sums_.mfu += rates.mfu * absl::ToDoubleSeconds(spent);
+  rate_time_ += spent;
+  totals_ = time_->Totals();
+}
+
+void ProgressReporter::AddSkippedStep() {
+  MutexLock lock(&mutex_);
+  ++skipped_steps_;
+}
+
+void ProgressReporter::SetEarlyEnd(const std::string& why) {
+  MutexLock lock(&mutex_);
+  early_end_ = why;
+}
+
+RankHealth ProgressReporter::TakeHealth() {
+  const double seconds = absl::ToDoubleSeconds(std::exchange(rate_time_, absl::ZeroDuration()));
+  const Rates sums = std::exchange(rate_sums_, {});
+  const PhaseTotals before = std::exchange(reported_totals_, totals_);
+  return {.time_shares = SharesBetween(before, totals_),
+          .rates = {.tokens_per_second = sums.tokens_per_second / seconds, .mfu = sums.mfu / seconds}};
 }
 
 absl::Status ProgressReporter::Flush(absl::Duration timeout) {
@@ -81,6 +111,9 @@ bool ProgressReporter::NothingLeft() const {
 ProgressReport ProgressReporter::TakeReport() {
   ProgressReport report;
   report.completed_steps = completed_steps_;
+  report.skipped_steps = skipped_steps_;
+  report.early_end = early_end_;
+  if (rate_time_ > absl::ZeroDuration()) report.health = TakeHealth();
   const size_t steps = std::min(steps_.size(), options_.points_per_report);
   report.steps.assign(steps_.begin(), steps_.begin() + steps);
   const size_t validations = std::min(validations_.size(), options_.points_per_report);
@@ -109,7 +142,6 @@ void ProgressReporter::Run() {
       if (stopping_) return;
       report = TakeReport();
     }
-    report.time_shares = time_->Take();
     const absl::StatusOr<ProgressAnswer> answer = coordinator_->ReportProgress(report);
     if (answer.ok()) {
       if (lost) spdlog::info("the coordinator is back");

@@ -43,6 +43,12 @@ class ProgressReporter {
   void SetCompletedSteps(int64_t steps);
   void AddStep(const StepMetrics& step);
   void AddValidation(const ValidationMetrics& validation);
+  // At the end of a step that took `spent`; a report has the mean over those since the last one, and where the time
+  // between their ends went.
+  void AddRates(const Rates& rates, absl::Duration spent);
+  void AddSkippedStep();
+  // The training ends before its last step.
+  void SetEarlyEnd(const std::string& why);
 
   // The coordinator wants the job to stop.
   bool StopRequested() const { return stop_requested_; }
@@ -55,6 +61,7 @@ class ProgressReporter {
  private:
   void Run();
   ProgressReport TakeReport() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  RankHealth TakeHealth() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Acknowledge(const ProgressReport& report) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // `done` is asked under mutex_.
   absl::Status FlushUntil(absl::Duration timeout, const std::function<bool()>& done);
@@ -72,6 +79,14 @@ class ProgressReporter {
   int flushes_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t completed_steps_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t acknowledged_steps_ ABSL_GUARDED_BY(mutex_) = -1;
+  int64_t skipped_steps_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::string early_end_ ABSL_GUARDED_BY(mutex_);
+  // Each times seconds, since the last report with any.
+  Rates rate_sums_ ABSL_GUARDED_BY(mutex_);
+  absl::Duration rate_time_ ABSL_GUARDED_BY(mutex_);
+  // Of the last step's end, and of the last one that a report covers.
+  PhaseTotals totals_ ABSL_GUARDED_BY(mutex_);
+  PhaseTotals reported_totals_ ABSL_GUARDED_BY(mutex_);
   // Not acknowledged yet, oldest first.
   std::deque<StepMetrics> steps_ ABSL_GUARDED_BY(mutex_);
   std::vector<ValidationMetrics> validations_ ABSL_GUARDED_BY(mutex_);

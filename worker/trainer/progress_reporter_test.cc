@@ -101,9 +101,33 @@ TEST(ProgressReporterTest, AStaleTrainerIsTold) {
   EXPECT_EQ(told.get_future().get().message(), "generation 2 exists");
 }
 
-TEST(StepTimeTest, SharesAreOfTheWallTimeSinceTheLastCall) {
+TEST(ProgressReporterTest, AReportsSharesEndWhereItsStepsEnd) {
   SimulatedClock clock(absl::UnixEpoch());
   StepTime time(&clock);
+  FakeCoordinator coordinator;
+  ProgressReporter reporter(&coordinator, &time, Fast());
+  clock.Advance(absl::Seconds(4));
+  time.Add(Phase::kCompute, absl::Seconds(3));
+  reporter.AddRates({.tokens_per_second = 10, .mfu = 0.5}, absl::Seconds(4));
+  // Of the next step, which has not ended.
+  clock.Advance(absl::Seconds(4));
+  time.Add(Phase::kCompute, absl::Seconds(2));
+  reporter.SetCompletedSteps(1);
+  ASSERT_TRUE(reporter.Flush(kTimeout).ok());
+  ASSERT_TRUE(coordinator.health().has_value());
+  EXPECT_DOUBLE_EQ(coordinator.health()->time_shares.compute, 0.75);
+  EXPECT_DOUBLE_EQ(coordinator.health()->rates.tokens_per_second, 10);
+  reporter.AddRates({.tokens_per_second = 20, .mfu = 0.25}, absl::Seconds(4));
+  reporter.SetCompletedSteps(2);
+  ASSERT_TRUE(reporter.Flush(kTimeout).ok());
+  EXPECT_DOUBLE_EQ(coordinator.health()->time_shares.compute, 0.5);
+  EXPECT_DOUBLE_EQ(coordinator.health()->rates.mfu, 0.25);
+}
+
+TEST(StepTimeTest, SharesAreOfTheWallTimeBetweenTwoMoments) {
+  SimulatedClock clock(absl::UnixEpoch());
+  StepTime time(&clock);
+  const PhaseTotals start = time.Totals();
   {
     const PhaseTimer timer(&time, Phase::kCompute);
     clock.Advance(absl::Seconds(6));
@@ -113,12 +137,13 @@ TEST(StepTimeTest, SharesAreOfTheWallTimeSinceTheLastCall) {
     clock.Advance(absl::Seconds(2));
   }
   clock.Advance(absl::Seconds(2));
-  const TimeShares shares = time.Take();
+  const PhaseTotals middle = time.Totals();
+  const TimeShares shares = SharesBetween(start, middle);
   EXPECT_DOUBLE_EQ(shares.compute, 0.6);
   EXPECT_DOUBLE_EQ(shares.data_wait, 0.2);
   EXPECT_DOUBLE_EQ(shares.all_reduce, 0.0);
   clock.Advance(absl::Seconds(1));
-  EXPECT_DOUBLE_EQ(time.Take().compute, 0.0);
+  EXPECT_DOUBLE_EQ(SharesBetween(middle, time.Totals()).compute, 0.0);
   EXPECT_EQ(time.Total(Phase::kCompute), absl::Seconds(6));
 }
 

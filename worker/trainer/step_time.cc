@@ -1,34 +1,30 @@
 #include "worker/trainer/step_time.h"
 
 #include <algorithm>
-#include <utility>
 
 namespace bert::trainer {
 
+TimeShares SharesBetween(const PhaseTotals& from, const PhaseTotals& to) {
+  const absl::Duration wall = std::max(to.at - from.at, absl::Nanoseconds(1));
+  const auto share = [&](Phase phase) {
+    return absl::FDivDuration(to.spent[static_cast<int>(phase)] - from.spent[static_cast<int>(phase)], wall);
+  };
+  return {.data_wait = share(Phase::kDataWait),
+          .compute = share(Phase::kCompute),
+          .all_reduce = share(Phase::kAllReduce),
+          .optimizer = share(Phase::kOptimizer),
+          .checkpoint = share(Phase::kCheckpoint),
+          .validation = share(Phase::kValidation)};
+}
+
 void StepTime::Add(Phase phase, absl::Duration spent) {
   MutexLock lock(&mutex_);
-  since_taken_[static_cast<int>(phase)] += spent;
   total_[static_cast<int>(phase)] += spent;
 }
 
-TimeShares StepTime::Take() {
-  const absl::Duration now = clock_->Monotonic();
+PhaseTotals StepTime::Totals() const {
   MutexLock lock(&mutex_);
-  // A phase is counted at its end, so one that began before the last call may be longer than the time since.
-  absl::Duration wall = now - taken_;
-  absl::Duration counted = absl::ZeroDuration();
-  for (const absl::Duration spent : since_taken_) counted += spent;
-  wall = std::max({wall, counted, absl::Nanoseconds(1)});
-  const std::array<absl::Duration, kPhaseCount> spent = std::exchange(since_taken_, {});
-  const auto share = [&](Phase phase) { return absl::FDivDuration(spent[static_cast<int>(phase)], wall); };
-  const TimeShares shares = {.data_wait = share(Phase::kDataWait),
-                             .compute = share(Phase::kCompute),
-                             .all_reduce = share(Phase::kAllReduce),
-                             .optimizer = share(Phase::kOptimizer),
-                             .checkpoint = share(Phase::kCheckpoint),
-                             .validation = share(Phase::kValidation)};
-  taken_ = now;
-  return shares;
+  return {.at = clock_->Monotonic(), .spent = total_};
 }
 
 absl::Duration StepTime::Total(Phase phase) const {

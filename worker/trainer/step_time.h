@@ -15,18 +15,25 @@ namespace bert::trainer {
 enum class Phase { kDataWait, kCompute, kAllReduce, kOptimizer, kCheckpoint, kValidation };
 inline constexpr int kPhaseCount = 6;
 
-// Thread-safe: one thread measures, another takes.
+// What had gone into each phase at one moment.
+struct PhaseTotals {
+  absl::Duration at;  // Of the monotonic clock.
+  std::array<absl::Duration, kPhaseCount> spent = {};
+};
+
+// Shares of the wall time between two moments. A phase is counted at its end, so take both where none is under way.
+TimeShares SharesBetween(const PhaseTotals& from, const PhaseTotals& to);
+
+// Thread-safe.
 class StepTime {
  public:
   // `clock` must outlive it.
-  explicit StepTime(Clock* clock) : clock_(clock), taken_(clock->Monotonic()) {}
+  explicit StepTime(Clock* clock) : clock_(clock) {}
 
   void Add(Phase phase, absl::Duration spent);
 
-  // Shares of the wall time since the last call.
-  TimeShares Take();
-
-  // Since the start, for rates over intervals of the caller's choice.
+  // Since the start.
+  PhaseTotals Totals() const;
   absl::Duration Total(Phase phase) const;
 
   absl::Duration Monotonic() const { return clock_->Monotonic(); }
@@ -34,8 +41,6 @@ class StepTime {
  private:
   Clock* const clock_;
   mutable Mutex mutex_;
-  absl::Duration taken_ ABSL_GUARDED_BY(mutex_);
-  std::array<absl::Duration, kPhaseCount> since_taken_ ABSL_GUARDED_BY(mutex_) = {};
   std::array<absl::Duration, kPhaseCount> total_ ABSL_GUARDED_BY(mutex_) = {};
 };
 

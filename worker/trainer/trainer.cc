@@ -7,6 +7,7 @@
 
 #include <exception>
 #include <map>
+#include <optional>
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
@@ -25,6 +26,7 @@
 #include "worker/trainer/adamw.h"
 #include "worker/trainer/checkpoint_writer.h"
 #include "worker/trainer/log_line.h"
+#include "worker/trainer/peak_flops.h"
 #include "worker/trainer/progress_reporter.h"
 #include "worker/trainer/restore.h"
 #include "worker/trainer/step_plan.h"
@@ -163,14 +165,16 @@ void RemoveLeftovers(const TrainerOptions& options, const std::string& job_direc
 
 std::unique_ptr<CheckpointWriter> MakeCheckpointWriter(const TrainerOptions& options, const std::string& job_directory,
                                                        const DatasetDescription& dataset, model::MaskedLm& model,
-                                                       ProgressReporter& reporter) {
+                                                       ProgressReporter& reporter, record::TrainingRecord& record) {
   auto writer = std::make_unique<CheckpointWriter>(
       options.coordinator, CheckpointWriter::Options{.job_directory = job_directory,
                                                      .generation = options.assignment.generation,
                                                      .config = model.config(),
                                                      .infos = model.parameters().infos(),
                                                      .tokenizer_files = dataset.tokenizer_files,
-                                                     .steps_reported = [&reporter](int64_t step) {
+                                                     .steps_reported = [&reporter, &record](int64_t step) {
+                                                       // Who resumes there does not compute its curves again.
+                                                       record.Flush(kReportTimeout).IgnoreError();
                                                        return reporter.FlushUpTo(step, kReportTimeout).ok();
                                                      }});
   options.end->SetCleanup([writer = writer.get()] { writer->Cancel(kCleanupTimeout); });
@@ -225,10 +229,23 @@ absl::Status Run(const TrainerOptions& options) {
   ASSIGN_OR_RETURN(const int64_t first_step, Restore(assignment.resume_points, state, *model, optimizer, *group));
   if (first_rank) LogStart(assignment, dataset, steps, model->parameters().size(), first_step);
 
+  const double peak_flops = PeakFlops(assignment.cuda, plan.precision);
+  if (first_rank && peak_flops > 0) {
+    LogInfo(absl::StrFormat("this rank's device multiplies at %.3f TFLOP/s", peak_flops / 1e12));
+  }
+
+  std::optional<record::TrainingRecord> record;
   std::unique_ptr<CheckpointWriter> checkpoints;
-  if (first_rank) checkpoints = MakeCheckpointWriter(options, job_directory, dataset, *model, reporter);
+  if (first_rank) {
+    record.emplace(record::TrainingRecord::Options{.directory = job_directory,
+                                                   .generation = assignment.generation,
+                                                   .first_step = first_step,
+                                                   .unigram_cross_entropy = dataset.unigram_cross_entropy});
+    checkpoints = MakeCheckpointWriter(options, job_directory, dataset, *model, reporter, *record);
+  }
   const absl::Cleanup forget_writer = [&] { options.end->SetCleanup(nullptr); };
   return Train({.plan = plan,
+                .dataset = dataset,
                 .steps = steps,
                 .state = state,
                 .model = *model,
@@ -238,6 +255,8 @@ absl::Status Run(const TrainerOptions& options) {
                 .reporter = reporter,
                 .time = time,
                 .checkpoints = checkpoints.get(),
+                .record = record.has_value() ? &*record : nullptr,
+                .peak_flops = peak_flops,
                 .first_step = first_step})
       .status();
 }

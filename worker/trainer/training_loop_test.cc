@@ -43,6 +43,8 @@ struct Outcome {
   std::vector<StepMetrics> steps;
   std::vector<ValidationMetrics> validations;
   std::vector<CheckpointCommit> commits;
+  int64_t skipped_steps = 0;
+  std::string early_end;
   std::vector<absl::StatusCode> codes;  // By rank.
 
   std::vector<double> losses() const {
@@ -122,6 +124,8 @@ class TrainingLoopTest : public ::testing::Test {
     outcome.steps = coordinator.steps();
     outcome.validations = coordinator.validations();
     outcome.commits = coordinator.commits();
+    outcome.skipped_steps = coordinator.skipped_steps();
+    outcome.early_end = coordinator.early_end();
     return outcome;
   }
 };
@@ -291,12 +295,45 @@ TEST_F(TrainingLoopTest, StopsAtAStepBoundaryWithoutACheckpoint) {
   EXPECT_EQ(outcome.codes[1], absl::StatusCode::kOk);
 }
 
+TEST_F(TrainingLoopTest, StepsThatAreNotFiniteChangeNothingAndAreCounted) {
+  JobPlan plan = Plan();
+  plan.optimizer = {.learning_rate = 1e30, .warmup_steps = 0, .max_grad_norm = 0};
+  plan.nonfinite_steps_max = 1000;
+  plan.validation_rows = 0;
+  const Outcome outcome = Run(plan, 2);
+  ASSERT_TRUE(outcome.end.ok()) << outcome.end.status();
+  EXPECT_EQ(*outcome.end, TrainingEnd::kDone);
+  EXPECT_GE(outcome.skipped_steps, 30);
+  EXPECT_EQ(static_cast<int64_t>(outcome.steps.size()) + outcome.skipped_steps, 40);
+  for (const StepMetrics& step : outcome.steps) EXPECT_TRUE(std::isfinite(step.loss)) << step.step;
+  EXPECT_EQ(outcome.commits.back().step, 40);
+}
+
+TEST_F(TrainingLoopTest, EndsWithACheckpointWhereTheTargetLossIsReached) {
+  JobPlan plan = Plan();
+  plan.validation_every_steps = 10;
+  plan.validation_target_loss = 2.5;
+  plan.steps = 400;
+  plan.checkpoint_every_steps = 1000;
+  const Outcome outcome = Run(plan, 2);
+  ASSERT_TRUE(outcome.end.ok()) << outcome.end.status();
+  EXPECT_EQ(*outcome.end, TrainingEnd::kDone);
+  const int64_t last = static_cast<int64_t>(outcome.steps.size());
+  ASSERT_LT(last, 400);
+  EXPECT_EQ(outcome.validations.back().step, last);
+  EXPECT_LE(outcome.validations.back().loss, 2.5);
+  for (size_t i = 0; i + 1 < outcome.validations.size(); ++i) EXPECT_GT(outcome.validations[i].loss, 2.5);
+  ASSERT_EQ(outcome.commits.size(), 1u);
+  EXPECT_EQ(outcome.commits.back().step, last);
+  EXPECT_THAT(outcome.early_end, HasSubstr("has reached validation.target_loss 2.5"));
+}
+
 TEST_F(TrainingLoopTest, ALossThatIsNotFiniteEndsEveryRank) {
   JobPlan plan = Plan();
   plan.optimizer = {.learning_rate = 1e30, .warmup_steps = 0, .max_grad_norm = 0};
   const Outcome outcome = Run(plan, 2);
   EXPECT_EQ(outcome.end.status().code(), absl::StatusCode::kInternal) << outcome.end.status();
-  EXPECT_THAT(outcome.end.status().message(), HasSubstr("rank 0, step "));
+  EXPECT_THAT(outcome.end.status().message(), HasSubstr("on rank 0; that is 1 in a row"));
   EXPECT_THAT(outcome.end.status().message(), HasSubstr("not finite"));
   EXPECT_EQ(outcome.codes[1], absl::StatusCode::kInternal);
 }
