@@ -101,6 +101,7 @@ class TrainingLoopTest : public ::testing::Test {
       ASSERT_TRUE(steps.ok()) << steps.status();
       const OpenBatchSource plain = OpenSyntheticBatches;
       auto end = Train({.plan = plan,
+                        .dataset = dataset,
                         .steps = *steps,
                         .state = state,
                         .model = **model,
