@@ -244,6 +244,7 @@ last_step:
   masked_tokens: 0
   epoch: 1.5
   time: 2026-01-02T03:04:04Z
+  total_steps: 0
 checkpoint_step: 200
 root_cause:
   generation: 1
