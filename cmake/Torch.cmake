@@ -28,6 +28,11 @@ add_library(torch::openmp INTERFACE IMPORTED)
 target_link_libraries(torch::openmp INTERFACE ${BERT_TORCH_DIR}/lib/libgomp.so.1)
 
 if(BERT_CUDA)
+  # Each is code and compile time. Newer devices compile what is for sm_90 when they load it.
+  set(CMAKE_CUDA_ARCHITECTURES "80-real;90")
+  enable_language(CUDA)
+  # Which CMake 3.25 does not know of this nvcc.
+  set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
   find_package(CUDAToolkit 13.0 REQUIRED)
   find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${BERT_TORCH_DIR}/../nvidia/nccl/include ${CUDAToolkit_INCLUDE_DIRS} REQUIRED)
   find_library(NCCL_LIBRARY NAMES nccl libnccl.so.2 HINTS ${BERT_TORCH_DIR}/../nvidia/nccl/lib REQUIRED)

@@ -44,7 +44,7 @@ done
 export PATH="$PATH:/usr/local/cuda/bin"
 if command -v nvcc >/dev/null; then
   # What the CUDA option changes; the rest is the same as in the release build.
-  build cuda bert-trainer bert-model
+  build cuda bert-trainer bert-model gpu_step
 else
   say "cuda: not built, as there is no nvcc on this machine"
   summary+=("cuda: not built, no nvcc here")

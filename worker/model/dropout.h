@@ -8,14 +8,18 @@
 namespace bert::model {
 
 // The functions here are always inlined: kernels compiled for several instruction sets use them, and a copy of one set
-// must not be merged with another's.
-#define BERT_ALWAYS_INLINE inline __attribute__((always_inline))
+// must not be merged with another's. They are constexpr so that CUDA kernels can call them too.
+#define BERT_ALWAYS_INLINE constexpr inline __attribute__((always_inline))
 
 // One application of dropout in one forward pass. Elements are dropped with `probability`, the others scaled by
 // 1 / (1 - probability).
 struct Dropout {
   double probability = 0;
   uint64_t key = 0;
+  // Only for the fused kernels of CUDA devices: where the pass's seed lies in device memory, so that a recorded pass
+  // can be repeated with another one. The key is then DropoutKey(*seed, site), and `key` is not read.
+  const uint64_t* seed = nullptr;
+  uint64_t site = 0;
 
   BERT_ALWAYS_INLINE bool active() const { return probability > 0; }
   BERT_ALWAYS_INLINE float scale() const { return static_cast<float>(1.0 / (1.0 - probability)); }

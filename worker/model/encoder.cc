@@ -51,13 +51,15 @@ Encoder::Encoder(const ModelConfig& config, const Layout& layout, const Paramete
                        .intermediate = MakeLinear(parameters, index.intermediate),
                        .output = MakeLinear(parameters, index.output),
                        .norm_after_attention = MakeNorm(parameters, index.norm_after_attention),
-                       .norm_after_output = MakeNorm(parameters, index.norm_after_output)});
+                       .norm_after_output = MakeNorm(parameters, index.norm_after_output),
+                       .first_weight = parameters.infos().at(index.query_key_value.weight).offset});
   }
 }
 
 Dropout Encoder::DropoutAt(const Tape* tape, double probability, uint64_t site) const {
   if (tape == nullptr) return {};
-  return {.probability = probability, .key = DropoutKey(tape->dropout_seed, site)};
+  const PassSeed& seed = tape->dropout_seed;
+  return {.probability = probability, .key = DropoutKey(seed.value, site), .seed = seed.on_device, .site = site};
 }
 
 NormSite Encoder::SiteAfter(const Affine& linear, const Affine& norm, const Tape* tape, uint64_t site) const {
@@ -88,7 +90,7 @@ at::Tensor Encoder::Forward(const EncoderInput& input, Tape* tape) const {
   uint64_t site = 0;
   for (const Layer& layer : layers_) {
     LayerTape saved;
-    saved.query_key_value = MatMul(normed.output, layer.query_key_value.weight);
+    saved.query_key_value = QueryKeyValue(normed.output, layer.query_key_value, input.attention);
     saved.attended = Attention(saved.query_key_value, layer.query_key_value.bias, input.attention,
                                DropoutAt(tape, config_.attention_dropout, site + kProbabilitiesSite));
     saved.after_attention = AddDropoutNorm(
@@ -105,7 +107,8 @@ at::Tensor Encoder::Forward(const EncoderInput& input, Tape* tape) const {
   return normed.output;
 }
 
-void Encoder::Backward(at::Tensor d_output, const EncoderInput& input, const Tape& tape) const {
+void Encoder::Backward(at::Tensor d_output, const EncoderInput& input, const Tape& tape,
+                       const BackwardPass& pass) const {
   at::Tensor d_residual;
   for (size_t i = layers_.size(); i-- > 0;) {
     const Layer& layer = layers_[i];
@@ -116,20 +119,23 @@ void Encoder::Backward(at::Tensor d_output, const EncoderInput& input, const Tap
     NormedGrad grad =
         AddDropoutNormBackward(Inflow(std::move(d_output), std::move(d_residual)), saved.after_output,
                                SiteAfter(layer.output, layer.norm_after_output, &tape, site + kOutputSite));
-    at::Tensor d = MatMulBackward(grad.d_branch, saved.activated, layer.output.weight);
+    at::Tensor d = MatMulBackward(grad.d_branch, saved.activated, layer.output.weight, pass.weights);
     d = BiasGeluBackward(std::move(d), saved.intermediate, layer.intermediate.bias, config_.activation);
-    d = MatMulBackward(d, saved.after_attention.output, layer.intermediate.weight);
+    d = MatMulBackward(d, saved.after_attention.output, layer.intermediate.weight, pass.weights);
 
     grad = AddDropoutNormBackward(
         Inflow(std::move(d), std::move(grad.d_sum)), saved.after_attention,
         SiteAfter(layer.attention_output, layer.norm_after_attention, &tape, site + kAttentionOutputSite));
-    d = MatMulBackward(grad.d_branch, saved.attended.output, layer.attention_output.weight);
+    d = MatMulBackward(grad.d_branch, saved.attended.output, layer.attention_output.weight, pass.weights);
     d = AttentionBackward(d, saved.query_key_value, layer.query_key_value.bias, saved.attended, input.attention,
                           DropoutAt(&tape, config_.attention_dropout, site + kProbabilitiesSite));
-    d_output = MatMulBackward(d, before.output, layer.query_key_value.weight);
+    d_output = MatMulBackward(d, before.output, layer.query_key_value.weight, pass.weights);
     d_residual = grad.d_sum;
+    // A pre-LN layer's first LayerNorm, which lies before it, is finished with the layer below.
+    if (pass.finished_from) pass.finished_from(layer.first_weight);
   }
   BackwardEmbeddings(std::move(d_output), d_residual, input, tape);
+  if (pass.finished_from) pass.finished_from(0);
 }
 
 void Encoder::BackwardEmbeddings(at::Tensor d_output, const at::Tensor& d_residual, const EncoderInput& input,

@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "worker/model/layout.h"
@@ -20,8 +21,26 @@ Affine MakeNorm(const Parameters& parameters, AffineIndex index);
 
 // What the encoder reads of a batch.
 struct EncoderInput {
-  EmbeddingIds ids;  // T = R * S
+  EmbeddingIds ids;
   AttentionPlan attention;
+};
+
+// How a backward pass leaves its gradients, and whom it tells of them.
+struct BackwardPass {
+  GradMode weights = GradMode::kAdd;  // Of the matrices that MatMul reads; all others are added to.
+  // Unless null: called with the offset in the flat buffer from which on all gradients are as this pass leaves them,
+  // each time smaller; the last time, with 0, when the pass is done.
+  std::function<void(int64_t)> finished_from = nullptr;
+};
+
+// Where a pass's dropout comes from.
+struct PassSeed {
+  PassSeed(uint64_t value_in = 0, const uint64_t* on_device_in = nullptr) : value(value_in), on_device(on_device_in) {}
+
+  uint64_t value;
+  // Of a pass that is being recorded for a CUDA device: where each repetition finds its own seed, which is then used
+  // instead. Whoever records and repeats it calls SeedAttentionDropout.
+  const uint64_t* on_device;
 };
 
 // Holds views into the Parameters, which must outlive it. Not thread-safe.
@@ -31,7 +50,7 @@ class Encoder {
 
   // Activations that Backward needs, from one forward pass.
   struct LayerTape {
-    at::Tensor query_key_value;  // Before the bias.
+    at::Tensor query_key_value;
     Attended attended;
     Normed after_attention;
     at::Tensor intermediate;  // Before the bias.
@@ -39,17 +58,18 @@ class Encoder {
     Normed after_output;
   };
   struct Tape {
-    uint64_t dropout_seed = 0;
+    PassSeed dropout_seed;
     Normed first;
     std::vector<LayerTape> layers;
   };
 
-  // [R * S, H] in the compute dtype. With a tape: dropout from its seed, and the activations are kept in it; without:
+  // [T, H] in the compute dtype. With a tape: dropout from its seed, and the activations are kept in it; without:
   // no dropout.
   at::Tensor Forward(const EncoderInput& input, Tape* tape) const;
 
-  // Adds to the gradients of all parameters of the encoder, given that of Forward's result.
-  void Backward(at::Tensor d_output, const EncoderInput& input, const Tape& tape) const;
+  // Adds to the gradients of all parameters of the encoder, given that of Forward's result. The word embeddings' is
+  // added to in any case.
+  void Backward(at::Tensor d_output, const EncoderInput& input, const Tape& tape, const BackwardPass& pass) const;
 
  private:
   struct Layer {
@@ -59,6 +79,7 @@ class Encoder {
     Affine output;
     Affine norm_after_attention;
     Affine norm_after_output;
+    int64_t first_weight;  // Its offset: what a backward pass up to this layer has finished begins there.
   };
 
   bool PreLn() const { return config_.norm == NormPlacement::kPreLn; }

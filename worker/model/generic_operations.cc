@@ -33,6 +33,7 @@ void AddColumnSums(const Weight& bias, const at::Tensor& x) {
 
 // Where elements of a tensor of this shape are kept; the same bits as DropoutBits.
 at::Tensor KeepMask(const Dropout& dropout, at::IntArrayRef sizes, at::Device device) {
+  BERT_CHECK(dropout.seed == nullptr) << "only the fused kernels read a dropout's seed from device memory";
   constexpr int64_t kLow = 0xffffffff;
   const int64_t numel = c10::multiply_integers(sizes);
   at::Tensor x = at::arange(numel, at::TensorOptions().dtype(at::kLong).device(device));
@@ -148,13 +149,15 @@ at::Tensor AttentionBackward(const at::Tensor& d_output, const at::Tensor& query
 }
 
 CrossEntropyResult CrossEntropy(at::Tensor logits, const Weight& bias, const at::Tensor& labels, bool with_gradient) {
-  const at::Tensor index = labels.unsqueeze(1);
+  const at::Tensor index = labels.clamp_min(0).unsqueeze(1);
+  const at::Tensor nobodys = labels.lt(0).unsqueeze(1);
   at::Tensor log_probabilities = at::log_softmax(logits + bias.value, 1, at::kFloat);
   CrossEntropyResult result;
-  result.nll = log_probabilities.gather(1, index).sum().neg();
+  result.nll = log_probabilities.gather(1, index).masked_fill(nobodys, 0).sum().neg();
   if (!with_gradient) return result;
   at::Tensor d_logits = log_probabilities.exp_();
   d_logits.scatter_(1, index, d_logits.gather(1, index) - 1.0);
+  d_logits.masked_fill_(nobodys, 0);
   result.d_logits = logits.copy_(d_logits);
   AddColumnSums(bias, d_logits);
   return result;

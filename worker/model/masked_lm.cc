@@ -7,11 +7,13 @@
 #include <ATen/ops/zeros_like.h>
 
 #include <exception>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/check.h"
 #include "common/status_macros.h"
+#include "worker/model/packing.h"
 
 namespace bert::model {
 namespace {
@@ -54,6 +56,10 @@ absl::Status CheckSegments(const at::Tensor& segments_in, const at::Tensor& mask
   return absl::OkStatus();
 }
 
+int64_t MaskedTokens(const MaskedBatch& batch) {
+  return batch.masked_tokens >= 0 ? batch.masked_tokens : batch.labels.numel();
+}
+
 }  // namespace
 
 absl::Status ValidateBatch(const MaskedBatch& batch, const ModelConfig& config) {
@@ -91,6 +97,16 @@ absl::Status ValidateBatch(const MaskedBatch& batch, const ModelConfig& config) 
   return CheckSegments(batch.segments, batch.masked_positions);
 }
 
+MaskedBatch ToDevice(MaskedBatch batch, at::Device device) {
+  if (device.is_cpu()) return batch;
+  if (batch.segments_max == 0) batch.segments_max = CountSegments(batch.segments);
+  for (at::Tensor* tensor : {&batch.input_ids, &batch.position_ids, &batch.segments, &batch.masked_positions,
+                             &batch.labels, &batch.token_type_ids, &batch.next_sentence_labels}) {
+    if (tensor->defined()) *tensor = tensor->to(device);
+  }
+  return batch;
+}
+
 absl::StatusOr<std::unique_ptr<MaskedLm>> MaskedLm::Create(const ModelConfig& config, Precision precision,
                                                            at::Device device) {
   RETURN_IF_ERROR(Validate(config));
@@ -110,9 +126,19 @@ MaskedLm::MaskedLm(const ModelConfig& config, const Layout& layout, std::unique_
       encoder_(config, layout, *parameters_),
       transform_(MakeLinear(*parameters_, layout.transform)),
       transform_norm_(MakeNorm(*parameters_, layout.transform_norm)),
-      decoder_(MakeLinear(*parameters_, {layout.word_embeddings, layout.decoder_bias})) {
+      decoder_(MakeLinear(*parameters_, {layout.word_embeddings, layout.decoder_bias})),
+      head_offset_(layout.infos.at(layout.transform.weight).offset) {
   if (config.next_sentence) {
     next_sentence_.emplace(MakeLinear(*parameters_, layout.pooler), MakeLinear(*parameters_, layout.next_sentence));
+  }
+  std::set<int64_t> products = {layout.word_embeddings, layout.transform.weight};
+  for (const LayerIndex& layer : layout.layers) {
+    // Query, key and value are one product.
+    for (int64_t part = 0; part < 3; ++part) products.insert(layer.query_key_value.weight + part);
+    products.insert({layer.attention_output.weight, layer.intermediate.weight, layer.output.weight});
+  }
+  for (int64_t i = 0; i < static_cast<int64_t>(layout.infos.size()); ++i) {
+    if (!products.contains(i)) sums_.push_back(i);
   }
 }
 
@@ -135,17 +161,11 @@ void MaskedLm::InitializeWeights(uint64_t seed) {
   parameters_->RefreshCompute();
 }
 
-EncoderInput MaskedLm::Input(const MaskedBatch& batch) const {
-  BERT_CHECK(batch.input_ids.dim() == 2 && batch.segments.sizes() == batch.input_ids.sizes() &&
-             batch.position_ids.sizes() == batch.input_ids.sizes())
-      << "a batch of unequal shapes";
-  BERT_CHECK(!batch.token_type_ids.defined() || batch.token_type_ids.sizes() == batch.input_ids.sizes())
-      << "a batch of unequal shapes";
-  return {.ids = {.words = batch.input_ids.flatten(),
-                  .positions = batch.position_ids.flatten(),
-                  .token_types = batch.token_type_ids.defined() ? batch.token_type_ids.flatten() : at::Tensor()},
-          .attention = MakeAttentionPlan(batch.segments, config_.num_attention_heads,
-                                         config_.hidden_size / config_.num_attention_heads)};
+void MaskedLm::ZeroSums() {
+  for (const int64_t index : sums_) {
+    const ParameterInfo& info = parameters_->infos()[static_cast<size_t>(index)];
+    parameters_->grad().narrow(0, info.offset, info.size).zero_();
+  }
 }
 
 at::Tensor MaskedLm::HeadForward(const at::Tensor& encoded, const at::Tensor& masked_positions, HeadTape* tape) const {
@@ -158,12 +178,12 @@ at::Tensor MaskedLm::HeadForward(const at::Tensor& encoded, const at::Tensor& ma
 }
 
 at::Tensor MaskedLm::HeadBackward(const at::Tensor& d_logits, const HeadTape& tape, const at::Tensor& encoded,
-                                  const at::Tensor& masked_positions) const {
+                                  const at::Tensor& masked_positions, GradMode mode) const {
   NormedInflow inflow;
-  inflow.d_output = MatMulBackward(d_logits, tape.normed.output, decoder_.weight);
+  inflow.d_output = MatMulBackward(d_logits, tape.normed.output, decoder_.weight, mode);
   at::Tensor d = AddDropoutNormBackward(inflow, tape.normed, TransformSite()).d_sum;
   d = BiasGeluBackward(std::move(d), tape.transformed, transform_.bias, config_.activation);
-  d = MatMulBackward(d, tape.rows, transform_.weight);
+  d = MatMulBackward(d, tape.rows, transform_.weight, mode);
   return at::zeros_like(encoded).index_add_(0, masked_positions, d);
 }
 
@@ -175,44 +195,59 @@ bool MaskedLm::HasNextSentence(const MaskedBatch& batch) const {
   return next_sentence_.has_value() && batch.next_sentence_labels.defined();
 }
 
-LossSums MaskedLm::ForwardBackward(const MaskedBatch& batch, uint64_t dropout_seed, double next_sentence_weight) {
+LossSums MaskedLm::ForwardBackward(const MaskedBatch& batch, PassSeed dropout_seed, double next_sentence_weight,
+                                   const BackwardPass& asked) {
   at::AutoDispatchBelowADInplaceOrView no_autograd;
-  const EncoderInput input = Input(batch);
+  if (dropout_seed.on_device == nullptr) SeedAttentionDropout(parameters_->master().device(), dropout_seed.value);
+  BackwardPass pass = asked;
+  if (pass.weights == GradMode::kReplace && !parameters_->grad().is_cpu()) {
+    // One kernel for all zeros is cheaper there than one for each of the sums.
+    parameters_->ZeroGrad();
+    pass.weights = GradMode::kAdd;
+  }
+  if (pass.weights == GradMode::kReplace) ZeroSums();
+  const PackedBatch packed = Pack(batch, config_);
   Encoder::Tape tape{.dropout_seed = dropout_seed, .first = {}, .layers = {}};
   HeadTape head;
-  const at::Tensor encoded = encoder_.Forward(input, &tape);
-  CrossEntropyResult loss = CrossEntropy(HeadForward(encoded, batch.masked_positions, &head), decoder_.bias,
+  const at::Tensor encoded = encoder_.Forward(packed.input, &tape);
+  CrossEntropyResult loss = CrossEntropy(HeadForward(encoded, packed.masked_positions, &head), decoder_.bias,
                                          batch.labels, /*with_gradient=*/true);
-  at::Tensor d_encoded = HeadBackward(loss.d_logits, head, encoded, batch.masked_positions);
-  LossSums sums = {.nll = loss.nll, .masked_tokens = batch.labels.numel(), .correct = 0};
+  at::Tensor d_encoded = HeadBackward(loss.d_logits, head, encoded, packed.masked_positions, pass.weights);
+  LossSums sums = {.nll = loss.nll, .masked_tokens = MaskedTokens(batch), .correct = 0};
   if (HasNextSentence(batch)) {
-    sums.next_sentence =
-        next_sentence_->ForwardBackward(encoded, batch.next_sentence_labels, next_sentence_weight, d_encoded);
+    sums.next_sentence = next_sentence_->ForwardBackward(encoded, packed.first_tokens, batch.next_sentence_labels,
+                                                         next_sentence_weight, d_encoded);
   }
-  encoder_.Backward(std::move(d_encoded), input, tape);
+  if (pass.finished_from) pass.finished_from(head_offset_);
+  encoder_.Backward(std::move(d_encoded), packed.input, tape, pass);
   return sums;
 }
 
 LossSums MaskedLm::Evaluate(const MaskedBatch& batch) {
   at::AutoDispatchBelowADInplaceOrView no_autograd;
-  const at::Tensor encoded = encoder_.Forward(Input(batch), nullptr);
-  at::Tensor logits = HeadForward(encoded, batch.masked_positions, nullptr);
+  const PackedBatch packed = Pack(batch, config_);
+  const at::Tensor encoded = encoder_.Forward(packed.input, nullptr);
+  at::Tensor logits = HeadForward(encoded, packed.masked_positions, nullptr);
   const int64_t correct = (logits + decoder_.bias.value).argmax(1).eq(batch.labels).sum().item<int64_t>();
   const CrossEntropyResult loss = CrossEntropy(std::move(logits), decoder_.bias, batch.labels, /*with_gradient=*/false);
-  LossSums sums = {.nll = loss.nll, .masked_tokens = batch.labels.numel(), .correct = correct};
-  if (HasNextSentence(batch)) sums.next_sentence = next_sentence_->Evaluate(encoded, batch.next_sentence_labels);
+  LossSums sums = {.nll = loss.nll, .masked_tokens = MaskedTokens(batch), .correct = correct};
+  if (HasNextSentence(batch)) {
+    sums.next_sentence = next_sentence_->Evaluate(encoded, packed.first_tokens, batch.next_sentence_labels);
+  }
   return sums;
 }
 
 at::Tensor MaskedLm::NextSentenceLogits(const MaskedBatch& batch) {
   at::AutoDispatchBelowADInplaceOrView no_autograd;
   BERT_CHECK(next_sentence_.has_value()) << "a model without a next-sentence head";
-  return next_sentence_->Logits(encoder_.Forward(Input(batch), nullptr), batch.input_ids.size(0));
+  const PackedBatch packed = Pack(batch, config_);
+  return next_sentence_->Logits(encoder_.Forward(packed.input, nullptr), packed.first_tokens);
 }
 
 at::Tensor MaskedLm::Logits(const MaskedBatch& batch) {
   at::AutoDispatchBelowADInplaceOrView no_autograd;
-  const at::Tensor logits = HeadForward(encoder_.Forward(Input(batch), nullptr), batch.masked_positions, nullptr);
+  const PackedBatch packed = Pack(batch, config_);
+  const at::Tensor logits = HeadForward(encoder_.Forward(packed.input, nullptr), packed.masked_positions, nullptr);
   return logits.to(at::kFloat) + decoder_.bias.value;
 }
 

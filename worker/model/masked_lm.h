@@ -27,15 +27,21 @@ struct MaskedBatch {
   at::Tensor position_ids;      // int64 [R, S]; within the segment.
   at::Tensor segments;          // int32 [R, S]; 0-based number of the segment in its row, -1 on padding.
   at::Tensor masked_positions;  // int64 [M]; indices into the flattened [R * S].
-  at::Tensor labels;            // int64 [M]; the original tokens there.
+  at::Tensor labels;            // int64 [M]; the original tokens there. Negative: the position does not count.
   // Of sentence pairs, else undefined. A pair is one segment and begins with its row's [CLS].
   at::Tensor token_type_ids = {};  // int64 [R, S]; 0 up to the first [SEP] and on padding, 1 behind. Undefined: all 0.
   at::Tensor next_sentence_labels = {};  // int64 [R]; 0 where the second part follows the first, 1 where not.
+  // At least the number of segments, padding of each row counting as one; 0: unknown, which CUDA devices have to count.
+  int64_t segments_max = 0;
+  int64_t masked_tokens = -1;  // Labels that count; -1: all.
 };
 
 // INVALID_ARGUMENT where a shape, a dtype, an id or a position does not fit the model. Reads every id: for input from
 // outside the process.
 absl::Status ValidateBatch(const MaskedBatch& batch, const ModelConfig& config);
+
+// The same on `device`, from the CPU.
+MaskedBatch ToDevice(MaskedBatch batch, at::Device device);
 
 struct LossSums {
   at::Tensor nll;  // fp32 scalar: sum over masked tokens of the negative log-likelihood, in nats.
@@ -63,10 +69,12 @@ class MaskedLm {
   void InitializeWeights(uint64_t seed);
 
   // Forward with dropout from `dropout_seed` (so that a repeated step repeats its bits) and then backward: adds
-  // d(nll sum)/d(parameters) to parameters().grad(). Nothing is divided: the caller divides by the global token count.
-  // With labels for it, so does the next-sentence loss, its sum over rows times `next_sentence_weight`: the global
-  // count of masked tokens over that of rows makes the division right for both.
-  LossSums ForwardBackward(const MaskedBatch& batch, uint64_t dropout_seed, double next_sentence_weight = 1);
+  // d(nll sum)/d(parameters) to parameters().grad(), or replaces it, which spares a pass over memory for the zeros and
+  // one for the sum. Nothing is divided: the caller divides by the global token count. With labels for it, so does the
+  // next-sentence loss, its sum over rows times `next_sentence_weight`: the global count of masked tokens over that of
+  // rows makes the division right for both.
+  LossSums ForwardBackward(const MaskedBatch& batch, PassSeed dropout_seed, double next_sentence_weight = 1,
+                           const BackwardPass& pass = {});
 
   // No dropout, no gradients; counts `correct`.
   LossSums Evaluate(const MaskedBatch& batch);
@@ -87,14 +95,15 @@ class MaskedLm {
 
   MaskedLm(const ModelConfig& config, const Layout& layout, std::unique_ptr<Parameters> parameters);
 
-  EncoderInput Input(const MaskedBatch& batch) const;
+  // Zeroes what a backward pass with GradMode::kReplace adds to.
+  void ZeroSums();
   NormSite TransformSite() const;
   at::Tensor HeadForward(const at::Tensor& encoded, const at::Tensor& masked_positions, HeadTape* tape) const;
   // Only where the batch has its labels.
   bool HasNextSentence(const MaskedBatch& batch) const;
   // Returns the gradient of `encoded`, zero outside the masked rows.
   at::Tensor HeadBackward(const at::Tensor& d_logits, const HeadTape& tape, const at::Tensor& encoded,
-                          const at::Tensor& masked_positions) const;
+                          const at::Tensor& masked_positions, GradMode mode) const;
 
   ModelConfig config_;
   std::unique_ptr<Parameters> parameters_;
@@ -103,6 +112,8 @@ class MaskedLm {
   Affine transform_norm_;
   Affine decoder_;
   std::optional<NextSentenceHead> next_sentence_;
+  std::vector<int64_t> sums_;  // Parameters whose gradients do not come from a MatMul alone, in order.
+  int64_t head_offset_ = 0;    // Of the head's first parameter.
 };
 
 }  // namespace bert::model

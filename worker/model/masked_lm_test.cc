@@ -10,7 +10,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
@@ -199,6 +201,37 @@ TEST_P(MaskedLmTest, GradientsAddUpOverMicroBatches) {
   model->ForwardBackward(one, 1);
   model->ForwardBackward(two, 1);
   EXPECT_LT(RelativeDifference(model->parameters().grad(), expected), 1e-6);
+}
+
+TEST_P(MaskedLmTest, ReplacingAGradientIsAddingToZeros) {
+  for (const Precision precision : {Precision::kFp32, Precision::kBf16}) {
+    const std::unique_ptr<MaskedLm> model = TinyModel(config_, precision);
+    const MaskedBatch batch = DrawBatch(kPacked, kSeq, config_);
+    const at::Tensor expected = GradientOf(*model, batch);
+    model->parameters().grad().fill_(std::numeric_limits<float>::quiet_NaN());
+    model->ForwardBackward(batch, 1, kPairWeight, {.weights = GradMode::kReplace});
+    EXPECT_LT(RelativeDifference(model->parameters().grad(), expected), precision == Precision::kFp32 ? 1e-6 : 1e-2);
+  }
+}
+
+TEST_P(MaskedLmTest, GradientsThatAreCalledFinishedAre) {
+  const std::unique_ptr<MaskedLm> model = TinyModel(config_);
+  const MaskedBatch batch = DrawBatch(kPacked, kSeq, config_);
+  const at::Tensor& grad = model->parameters().grad();
+  std::vector<int64_t> offsets;
+  std::vector<at::Tensor> finished;
+  const auto note = [&](int64_t offset) {
+    offsets.push_back(offset);
+    finished.push_back(grad.slice(0, offset, grad.numel()).clone());
+  };
+  model->ForwardBackward(batch, 1, kPairWeight, {.weights = GradMode::kReplace, .finished_from = note});
+  // The head, two layers, the embeddings.
+  ASSERT_EQ(offsets.size(), 4u);
+  EXPECT_TRUE(std::is_sorted(offsets.rbegin(), offsets.rend()));
+  EXPECT_EQ(offsets.back(), 0);
+  for (size_t i = 0; i < offsets.size(); ++i) {
+    EXPECT_TRUE(at::equal(finished[i], grad.slice(0, offsets[i], grad.numel()))) << i;
+  }
 }
 
 TEST_P(MaskedLmTest, Bf16IsCloseToFp32) {

@@ -6,11 +6,6 @@
 namespace bert::model {
 namespace {
 
-// The rows' first tokens.
-at::Tensor FirstTokens(const at::Tensor& encoded, int64_t rows) {
-  return encoded.view({rows, -1, encoded.size(1)}).select(1, 0);
-}
-
 at::Tensor NllSum(const at::Tensor& log_probabilities, const at::Tensor& labels) {
   return log_probabilities.gather(1, labels.unsqueeze(1)).sum().neg();
 }
@@ -22,21 +17,22 @@ void AddColumnSums(const Weight& bias, const at::Tensor& d) {
 
 }  // namespace
 
-NextSentenceHead::Activations NextSentenceHead::Forward(const at::Tensor& encoded, int64_t rows) const {
+NextSentenceHead::Activations NextSentenceHead::Forward(const at::Tensor& encoded,
+                                                        const at::Tensor& first_tokens) const {
   Activations out;
-  out.first = FirstTokens(encoded, rows).contiguous();
+  out.first = encoded.index_select(0, first_tokens);
   out.tanh = (MatMul(out.first, pooler_.weight).to(at::kFloat) + pooler_.bias.value).tanh();
   out.pooled = out.tanh.to(encoded.scalar_type());
   out.logits = MatMul(out.pooled, classifier_.weight).to(at::kFloat) + classifier_.bias.value;
   return out;
 }
 
-NextSentenceSums NextSentenceHead::ForwardBackward(const at::Tensor& encoded, const at::Tensor& labels, double weight,
+NextSentenceSums NextSentenceHead::ForwardBackward(const at::Tensor& encoded, const at::Tensor& first_tokens,
+                                                   const at::Tensor& labels, double weight,
                                                    at::Tensor& d_encoded) const {
-  const int64_t rows = labels.size(0);
-  const Activations saved = Forward(encoded, rows);
+  const Activations saved = Forward(encoded, first_tokens);
   const at::Tensor log_probabilities = at::log_softmax(saved.logits, 1);
-  const NextSentenceSums sums = {.nll = NllSum(log_probabilities, labels), .rows = rows, .correct = 0};
+  const NextSentenceSums sums = {.nll = NllSum(log_probabilities, labels), .rows = labels.size(0), .correct = 0};
 
   const at::Tensor index = labels.unsqueeze(1);
   at::Tensor d_logits = log_probabilities.exp();
@@ -47,19 +43,20 @@ NextSentenceSums NextSentenceHead::ForwardBackward(const at::Tensor& encoded, co
   const at::Tensor d_pooled = MatMulBackward(d_logits.to(dtype), saved.pooled, classifier_.weight);
   const at::Tensor d_transformed = d_pooled.to(at::kFloat) * (1.0 - saved.tanh * saved.tanh);
   AddColumnSums(pooler_.bias, d_transformed);
-  FirstTokens(d_encoded, rows).add_(MatMulBackward(d_transformed.to(dtype), saved.first, pooler_.weight));
+  d_encoded.index_add_(0, first_tokens, MatMulBackward(d_transformed.to(dtype), saved.first, pooler_.weight));
   return sums;
 }
 
-NextSentenceSums NextSentenceHead::Evaluate(const at::Tensor& encoded, const at::Tensor& labels) const {
-  const at::Tensor logits = Logits(encoded, labels.size(0));
+NextSentenceSums NextSentenceHead::Evaluate(const at::Tensor& encoded, const at::Tensor& first_tokens,
+                                            const at::Tensor& labels) const {
+  const at::Tensor logits = Logits(encoded, first_tokens);
   return {.nll = NllSum(at::log_softmax(logits, 1), labels),
           .rows = labels.size(0),
           .correct = logits.argmax(1).eq(labels).sum().item<int64_t>()};
 }
 
-at::Tensor NextSentenceHead::Logits(const at::Tensor& encoded, int64_t rows) const {
-  return Forward(encoded, rows).logits;
+at::Tensor NextSentenceHead::Logits(const at::Tensor& encoded, const at::Tensor& first_tokens) const {
+  return Forward(encoded, first_tokens).logits;
 }
 
 }  // namespace bert::model

@@ -18,18 +18,19 @@ struct NextSentenceSums {
 };
 
 // Plain ATen on every device: the work is one row of the encoder's output for each row of tokens. The two products are
-// in the compute dtype, tanh and loss in fp32. `encoded` is the encoder's output [R * S, H], labels int64 [R] of 0
-// (follows) and 1 (does not). Holds views into the Parameters, which must outlive it.
+// in the compute dtype, tanh and loss in fp32. `encoded` is the encoder's output [T, H], first_tokens int64 [R] where
+// each row's [CLS] is in it, labels int64 [R] of 0 (follows) and 1 (does not). Holds views into the Parameters, which
+// must outlive it.
 class NextSentenceHead {
  public:
   NextSentenceHead(const Affine& pooler, const Affine& classifier) : pooler_(pooler), classifier_(classifier) {}
 
-  // Adds `weight` times the gradient of the nll's sum to the head's own gradients and to `d_encoded` [R * S, H].
-  NextSentenceSums ForwardBackward(const at::Tensor& encoded, const at::Tensor& labels, double weight,
-                                   at::Tensor& d_encoded) const;
-  NextSentenceSums Evaluate(const at::Tensor& encoded, const at::Tensor& labels) const;
+  // Adds `weight` times the gradient of the nll's sum to the head's own gradients and to `d_encoded` [T, H].
+  NextSentenceSums ForwardBackward(const at::Tensor& encoded, const at::Tensor& first_tokens, const at::Tensor& labels,
+                                   double weight, at::Tensor& d_encoded) const;
+  NextSentenceSums Evaluate(const at::Tensor& encoded, const at::Tensor& first_tokens, const at::Tensor& labels) const;
   // fp32 [R, 2]
-  at::Tensor Logits(const at::Tensor& encoded, int64_t rows) const;
+  at::Tensor Logits(const at::Tensor& encoded, const at::Tensor& first_tokens) const;
 
  private:
   struct Activations {
@@ -39,7 +40,7 @@ class NextSentenceHead {
     at::Tensor logits;  // fp32 [R, 2]
   };
 
-  Activations Forward(const at::Tensor& encoded, int64_t rows) const;
+  Activations Forward(const at::Tensor& encoded, const at::Tensor& first_tokens) const;
 
   Affine pooler_;
   Affine classifier_;

@@ -1,9 +1,10 @@
 // The differentiable operations of the encoder, each with its written-out backward pass. They compute in the dtype of
 // their inputs (fp32 or bf16); softmax, LayerNorm, the loss and every gradient of a parameter accumulate in fp32.
 //
-// On CPU everything between the matrix multiplications goes through the fused loops of cpu/; on other devices through
-// plain ATen (generic_operations.h), which is also what the tests compare those loops with. T is the number of tokens
-// (rows * positions), H the hidden size. Gradients of parameters are added to Weight::grad.
+// On CPU everything between the matrix multiplications goes through the fused loops of cpu/, on CUDA devices through
+// the fused kernels of cuda/; what neither serves through plain ATen (generic_operations.h), which is also what the
+// tests compare both with. T is the number of tokens, H the hidden size. Gradients of parameters are added to
+// Weight::grad.
 #ifndef BERT_WORKER_MODEL_OPERATIONS_H_
 #define BERT_WORKER_MODEL_OPERATIONS_H_
 
@@ -28,11 +29,23 @@ struct Affine {
   Weight bias;
 };
 
+// What becomes of what a gradient held before.
+enum class GradMode {
+  kAdd,
+  kReplace,  // It need not even have been written.
+};
+
 // x [N, in] -> [N, out] with weight [out, in]. The bias is left to the operation that follows, which reads the result
 // anyway.
 at::Tensor MatMul(const at::Tensor& x, const Weight& weight);
 // Returns the gradient of x.
-at::Tensor MatMulBackward(const at::Tensor& d_output, const at::Tensor& x, const Weight& weight);
+at::Tensor MatMulBackward(const at::Tensor& d_output, const at::Tensor& x, const Weight& weight,
+                          GradMode mode = GradMode::kAdd);
+
+// What Attention takes: x [N, H] -> [N, 3H], with the affine's bias where a product can add it for nothing, else
+// without.
+struct AttentionPlan;
+at::Tensor QueryKeyValue(const at::Tensor& x, const Affine& affine, const AttentionPlan& plan);
 
 // gelu(x + bias).
 at::Tensor BiasGelu(const at::Tensor& x, const Weight& bias, Activation activation);
@@ -72,28 +85,40 @@ NormedGrad AddDropoutNormBackward(const NormedInflow& inflow, const Normed& norm
 
 // Self-attention within the segments of rows of `seq` tokens.
 struct AttentionPlan {
-  // A segment: tokens [begin, begin + length) of a row.
+  // A segment: columns [begin, begin + length) of a row.
   struct Span {
     int64_t row = 0;
     int64_t begin = 0;
     int64_t length = 0;
+    int64_t token = 0;  // Of its first column, among the T tokens.
   };
 
   int64_t rows = 0;
   int64_t seq = 0;
   int64_t heads = 0;
   int64_t head_size = 0;
+  int64_t tokens = 0;       // T: rows * seq, or fewer where padding is left out, which only the CPU can.
   at::Tensor segments;      // int32 [rows, seq].
-  std::vector<Span> spans;  // On CPU only: all segments in order; padding is in none.
+  std::vector<Span> spans;  // On CPU only: all segments in order of their tokens; padding is in none.
+  at::Tensor starts = {};   // On CUDA devices only: of cuda::SegmentStarts.
 };
-// segments as in MaskedBatch.
-AttentionPlan MakeAttentionPlan(const at::Tensor& segments, int64_t heads, int64_t head_size);
+// Of int32 [rows, seq], contiguous and on the CPU: padding of a row counts as one.
+int64_t CountSegments(const at::Tensor& segments);
+// segments as in MaskedBatch, as is segments_max. Where that is unknown on a CUDA device, it waits for the device to
+// count them. No token is left out.
+AttentionPlan MakeAttentionPlan(const at::Tensor& segments, int64_t heads, int64_t head_size, int64_t segments_max = 0);
+
+// To be called before a pass with dropout on that device: seeds what draws the dropout of CUDA's flash attention.
+void SeedAttentionDropout(at::Device device, uint64_t seed);
 
 struct Attended {
   at::Tensor output;          // [T, H]
-  at::Tensor log_normalizer;  // fp32 [rows, heads, seq]: log of the softmax's denominator.
+  at::Tensor log_normalizer;  // fp32 [rows, heads, seq], or of flash attention: log of the softmax's denominator.
+  // Of CUDA's flash attention: from what its dropout was drawn.
+  at::Tensor random_seed = {};
+  at::Tensor random_offset = {};
 };
-// query_key_value: [T, 3H] without the bias [3H].
+// query_key_value: [T, 3H], of QueryKeyValue with this bias [3H].
 Attended Attention(const at::Tensor& query_key_value, const Weight& bias, const AttentionPlan& plan,
                    const Dropout& dropout);
 // Recomputes the probabilities. Returns the gradient of query_key_value.
@@ -104,7 +129,8 @@ struct CrossEntropyResult {
   at::Tensor nll;       // fp32 scalar: the sum, in nats.
   at::Tensor d_logits;  // Undefined unless asked for.
 };
-// Softmax cross-entropy of logits + bias [M, V] against labels int64 [M]. Takes `logits` over.
+// Softmax cross-entropy of logits + bias [M, V] against labels int64 [M]. A negative label is nobody's: its row has
+// neither loss nor gradient. Takes `logits` over.
 CrossEntropyResult CrossEntropy(at::Tensor logits, const Weight& bias, const at::Tensor& labels, bool with_gradient);
 
 // int64 [T] each.

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "common/check.h"
+#include "worker/model/cpu/memory.h"
 
 namespace bert::model {
 
@@ -15,9 +16,12 @@ Parameters::Parameters(std::vector<ParameterInfo> infos, Precision precision, at
     size_ += info.size;
   }
   const auto options = at::TensorOptions().dtype(at::kFloat).device(device);
-  master_ = at::zeros({size_}, options);
-  grad_ = at::zeros({size_}, options);
-  compute_ = precision_ == Precision::kBf16 ? at::zeros({size_}, options.dtype(at::kBFloat16)) : master_;
+  const auto zeros = [&](at::ScalarType dtype) {
+    return device.is_cpu() ? cpu::LargeZeros(size_, dtype) : at::zeros({size_}, options.dtype(dtype));
+  };
+  master_ = zeros(at::kFloat);
+  grad_ = zeros(at::kFloat);
+  compute_ = precision_ == Precision::kBf16 ? zeros(at::kBFloat16) : master_;
 }
 
 at::Tensor Parameters::View(const at::Tensor& flat, int64_t index) const {

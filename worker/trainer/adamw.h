@@ -7,7 +7,9 @@
 #include <cstdint>
 #include <vector>
 
+#include "worker/model/cuda/launcher.h"
 #include "worker/model/parameters.h"
+#include "worker/trainer/adamw_kernel.h"
 
 namespace bert::trainer {
 
@@ -27,8 +29,8 @@ struct AdamWStep {
 
 // Owns the moments, on the parameters' device. Not thread-safe.
 //
-// On the CPU one pass reads and writes everything, the bf16 copy included; elsewhere it is written in tensor
-// operations. The result does not depend on the number of threads.
+// On the CPU and on CUDA devices one pass reads and writes everything, the bf16 copy included; elsewhere it is written
+// in tensor operations. The result does not depend on the number of threads.
 class AdamW {
  public:
   // `parameters` must outlive it.
@@ -52,11 +54,14 @@ class AdamW {
     bool decay = false;
   };
 
+  AdamWFactors FactorsOf(const AdamWStep& step) const;
   void StepOnCpu(const AdamWStep& step);
+  void StepByKernel(const model::cuda::Launcher& launcher, const AdamWStep& step);
 
   model::Parameters* const parameters_;
   const AdamWOptions options_;
   std::vector<Range> ranges_;  // Ascending, without gaps; neighbours differ in decay.
+  at::Tensor range_ends_;      // On the device: as cuda::AdamWArgs wants them.
   at::Tensor exp_avg_;
   at::Tensor exp_avg_sq_;
 };

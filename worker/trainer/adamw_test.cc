@@ -9,6 +9,8 @@
 #include <random>
 #include <vector>
 
+#include "worker/model/cuda/emulation.h"
+
 namespace bert::trainer {
 namespace {
 
@@ -84,6 +86,12 @@ TEST(AdamWTest, TheFormForOtherDevicesMatchesToo) {
   ExpectMatchesReference(model::Precision::kBf16, &AdamW::StepByOperations);
 }
 
+TEST(AdamWTest, TheKernelForCudaMatchesToo) {
+  const model::cuda::Emulation emulation;
+  ExpectMatchesReference(model::Precision::kFp32, &AdamW::Step);
+  ExpectMatchesReference(model::Precision::kBf16, &AdamW::Step);
+}
+
 TEST(AdamWTest, TheNumberOfThreadsChangesNothing) {
   std::vector<at::Tensor> results;
   std::vector<double> norms;
@@ -108,6 +116,10 @@ TEST(GradientNormTest, IsTheL2Norm) {
   double sum = 0;
   for (const double value : Values(grad)) sum += value * value;
   EXPECT_NEAR(GradientNorm(grad), std::sqrt(sum), 1e-9 * std::sqrt(sum));
+  {
+    const model::cuda::Emulation emulation;
+    EXPECT_NEAR(GradientNorm(grad), std::sqrt(sum), 1e-9 * std::sqrt(sum));
+  }
   grad.mutable_data_ptr<float>()[123'456] = std::numeric_limits<float>::quiet_NaN();
   EXPECT_TRUE(std::isnan(GradientNorm(grad)));
 }

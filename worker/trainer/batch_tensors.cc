@@ -66,16 +66,4 @@ model::MaskedBatch RowReader::Tensors(int32_t begin, int32_t end, int32_t width,
   return out;
 }
 
-model::MaskedBatch ToDevice(const model::MaskedBatch& batch, at::Device device) {
-  if (device.is_cpu()) return batch;
-  const auto moved = [&](const at::Tensor& tensor) { return tensor.defined() ? tensor.to(device) : tensor; };
-  return {.input_ids = batch.input_ids.to(device),
-          .position_ids = batch.position_ids.to(device),
-          .segments = batch.segments.to(device),
-          .masked_positions = batch.masked_positions.to(device),
-          .labels = batch.labels.to(device),
-          .token_type_ids = moved(batch.token_type_ids),
-          .next_sentence_labels = moved(batch.next_sentence_labels)};
-}
-
 }  // namespace bert::trainer

@@ -38,9 +38,6 @@ class RowReader {
   std::vector<int64_t> masked_;
 };
 
-// The same on `device`.
-model::MaskedBatch ToDevice(const model::MaskedBatch& batch, at::Device device);
-
 }  // namespace bert::trainer
 
 #endif  // BERT_WORKER_TRAINER_BATCH_TENSORS_H_

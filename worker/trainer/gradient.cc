@@ -4,10 +4,12 @@
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
+#include <functional>
 #include <vector>
 
 #include "common/check.h"
 #include "common/status_macros.h"
+#include "worker/model/micro_step.h"
 #include "worker/trainer/batch_tensors.h"
 
 namespace bert::trainer {
@@ -37,24 +39,30 @@ absl::StatusOr<double> NextSentenceWeight(const model::MaskedLm& model, int64_t 
   return std::max(count.item<double>(), 1.0) / global_rows;
 }
 
-// Rows [rows.begin, rows.end) of the batch, in micro-batches, added to the model's gradient.
+// The model's gradient becomes that of rows [rows.begin, rows.end) of the batch, in micro-batches. Tells
+// `finished_from`, unless null, how far it is, as BackwardPass does.
 template <typename SeedOf>
-LocalSums Accumulate(model::MaskedLm& model, const RowReader& reader, const Part& rows, const GradientOptions& options,
-                     double next_sentence_weight, SeedOf seed_of) {
-  LocalSums sums;
+LocalSums Accumulate(model::MaskedLm& model, model::MicroStep& micro_step, const RowReader& reader, const Part& rows,
+                     const GradientOptions& options, double next_sentence_weight, SeedOf seed_of,
+                     const std::function<void(int64_t)>& finished_from = nullptr) {
+  if (rows.size() == 0) {
+    model.parameters().ZeroGrad();
+    if (finished_from) finished_from(0);
+  }
   int64_t number = 0;
   for (int64_t begin = rows.begin; begin < rows.end; begin += options.micro_batch_size, ++number) {
     const int64_t end = std::min<int64_t>(begin + options.micro_batch_size, rows.end);
     const model::MaskedBatch batch = reader.Tensors(static_cast<int32_t>(begin), static_cast<int32_t>(end),
                                                     options.max_seq_len, model.config().pad_token_id);
-    const model::LossSums loss = model.ForwardBackward(ToDevice(batch, model.parameters().grad().device()),
-                                                       seed_of(begin, number), next_sentence_weight);
-    sums.nll += loss.nll.item<double>();
-    sums.masked_tokens += loss.masked_tokens;
-    if (loss.next_sentence.rows > 0) sums.next_sentence_nll += loss.next_sentence.nll.item<double>();
+    micro_step.Run(batch, seed_of(begin, number), next_sentence_weight,
+                   {.weights = number == 0 ? model::GradMode::kReplace : model::GradMode::kAdd,
+                    .finished_from = end == rows.end ? finished_from : nullptr});
   }
-  sums.tokens = reader.TokenCount(static_cast<int32_t>(rows.begin), static_cast<int32_t>(rows.end));
-  return sums;
+  const model::MicroStepSums sums = micro_step.TakeSums();
+  return {.nll = sums.nll,
+          .masked_tokens = sums.masked_tokens,
+          .tokens = reader.TokenCount(static_cast<int32_t>(rows.begin), static_cast<int32_t>(rows.end)),
+          .next_sentence_nll = sums.next_sentence_nll};
 }
 
 void FillTail(const LocalSums& sums, bool stop, double* tail) {
@@ -77,11 +85,13 @@ class FlatGradient : public GradientComputer {
  public:
   FlatGradient(model::MaskedLm* model, collective::Collective* group, StepTime* time, const GradientOptions& options)
       : model_(model),
+        micro_step_(model::MakeMicroStep(model)),
         group_(group),
         time_(time),
         options_(options),
         rows_(PartOf(options.global_batch_size, group->rank(), group->world_size())),
-        tail_(at::zeros({kTailSize}, model->parameters().grad().options().dtype(at::kDouble))) {}
+        tail_(at::zeros({kTailSize}, model->parameters().grad().options().dtype(at::kDouble))),
+        buckets_(model->parameters().grad(), group, options.buckets) {}
 
   Part rows() const override { return rows_; }
 
@@ -94,27 +104,30 @@ class FlatGradient : public GradientComputer {
                                         *group_, tail_.slice(0, 0, 1)));
     {
       const PhaseTimer timer(time_, Phase::kCompute);
-      model_->parameters().ZeroGrad();
-      const LocalSums sums =
-          Accumulate(*model_, reader, {0, rows_.size()}, options_, weight,
-                     [&](int64_t begin, int64_t) { return DropoutSeed(options_.seed, step, rows_.begin + begin, 0); });
+      buckets_.Start();
+      const LocalSums sums = Accumulate(
+          *model_, *micro_step_, reader, {0, rows_.size()}, options_, weight,
+          [&](int64_t begin, int64_t) { return DropoutSeed(options_.seed, step, rows_.begin + begin, 0); },
+          [&](int64_t offset) { buckets_.FinishedFrom(offset); });
       FillTail(sums, stop, tail.mutable_data_ptr<double>());
     }
     const PhaseTimer timer(time_, Phase::kAllReduce);
     tail_.copy_(tail);
+    RETURN_IF_ERROR(buckets_.Finish());
     RETURN_IF_ERROR(group_->AllReduceSum(tail_));
-    RETURN_IF_ERROR(group_->AllReduceSum(model_->parameters().grad()));
     tail.copy_(tail_);
     return ReadTail(tail.const_data_ptr<double>());
   }
 
  private:
   model::MaskedLm* const model_;
+  const std::unique_ptr<model::MicroStep> micro_step_;
   collective::Collective* const group_;
   StepTime* const time_;
   const GradientOptions options_;
   const Part rows_;
   at::Tensor tail_;
+  GradientBuckets buckets_;
 };
 
 class LaneGradient : public GradientComputer {
@@ -122,6 +135,7 @@ class LaneGradient : public GradientComputer {
   LaneGradient(model::MaskedLm* model, collective::Collective* group, StepTime* time, const GradientOptions& options,
                int lanes)
       : model_(model),
+        micro_step_(model::MakeMicroStep(model)),
         group_(group),
         time_(time),
         options_(options),
@@ -175,10 +189,9 @@ class LaneGradient : public GradientComputer {
     at::Tensor tails = at::zeros({lanes_per_rank_max_, kTailSize}, at::kDouble);
     for (int64_t lane = own_.begin; lane < own_.end; ++lane) {
       const Part rows = LaneRows(lane);
-      model_->parameters().ZeroGrad();
       const LocalSums sums =
-          Accumulate(*model_, reader, {rows.begin - rows_.begin, rows.end - rows_.begin}, options_, weight,
-                     [&](int64_t, int64_t number) { return DropoutSeed(options_.seed, step, lane, number); });
+          Accumulate(*model_, *micro_step_, reader, {rows.begin - rows_.begin, rows.end - rows_.begin}, options_,
+                     weight, [&](int64_t, int64_t number) { return DropoutSeed(options_.seed, step, lane, number); });
       gradients_[lane - own_.begin].copy_(model_->parameters().grad());
       FillTail(sums, stop, tails.mutable_data_ptr<double>() + (lane - own_.begin) * kTailSize);
     }
@@ -210,6 +223,7 @@ class LaneGradient : public GradientComputer {
   }
 
   model::MaskedLm* const model_;
+  const std::unique_ptr<model::MicroStep> micro_step_;
   collective::Collective* const group_;
   StepTime* const time_;
   const GradientOptions options_;

@@ -9,6 +9,7 @@
 #include "dataloader/sampling/row_batch.h"
 #include "worker/collective/collective.h"
 #include "worker/model/masked_lm.h"
+#include "worker/trainer/gradient_buckets.h"
 #include "worker/trainer/row_split.h"
 #include "worker/trainer/step_time.h"
 
@@ -30,6 +31,8 @@ struct GradientOptions {
   int32_t micro_batch_size = 1;
   int32_t max_seq_len = 128;
   uint64_t seed = 1;
+  // 16 MB: the network's latency is nothing beside it, and the last bucket, which overlaps with nothing, is short.
+  GradientBuckets::Options buckets = {.bucket_elements = 1 << 22};
 };
 
 // Not thread-safe.
@@ -48,8 +51,8 @@ class GradientComputer {
   virtual absl::StatusOr<StepTotals> Compute(int64_t step, const sampling::RowBatch& batch, bool stop) = 0;
 };
 
-// Each rank sums over its rows, then all ranks by one all-reduce. Sums differ in their last bits with the number of
-// ranks. The pointers must outlive it.
+// Each rank sums over its rows, then all ranks together (GradientBuckets). Sums differ in their last bits with the
+// number of ranks. The pointers must outlive it.
 std::unique_ptr<GradientComputer> MakeFlatGradient(model::MaskedLm* model, collective::Collective* group,
                                                    StepTime* time, const GradientOptions& options);
 

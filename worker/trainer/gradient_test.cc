@@ -24,7 +24,7 @@ enum class Kind { kFlat, kLanes };
 
 // Step 5's gradient at rank 0, from `world_size` ranks that must agree.
 Result Compute(Kind kind, int world_size, int32_t micro_batch_size, int lanes = 4, double dropout = 0.1,
-               SyntheticKind rows_kind = SyntheticKind::kRows) {
+               SyntheticKind rows_kind = SyntheticKind::kRows, int32_t row_count = kRows) {
   const bool pairs = rows_kind == SyntheticKind::kPairs;
   std::mutex mutex;
   std::vector<Result> results(world_size);
@@ -36,12 +36,15 @@ Result Compute(Kind kind, int world_size, int32_t micro_batch_size, int lanes = 
     ASSERT_TRUE(model.ok()) << model.status();
     (*model)->InitializeWeights(1);
     StepTime time(&RealClock());
-    const GradientOptions options = {
-        .global_batch_size = kRows, .micro_batch_size = micro_batch_size, .max_seq_len = kSyntheticWidth, .seed = 9};
+    const GradientOptions options = {.global_batch_size = row_count,
+                                     .micro_batch_size = micro_batch_size,
+                                     .max_seq_len = kSyntheticWidth,
+                                     .seed = 9,
+                                     .buckets = {.bucket_elements = 1000}};
     const auto gradient = kind == Kind::kFlat ? MakeFlatGradient(model->get(), &group, &time, options)
                                               : MakeLaneGradient(model->get(), &group, &time, options, lanes);
     const Part rows = gradient->rows();
-    const auto batch = SyntheticBatches({.global_rows = kRows,
+    const auto batch = SyntheticBatches({.global_rows = row_count,
                                          .row_begin = static_cast<int32_t>(rows.begin),
                                          .row_end = static_cast<int32_t>(rows.end),
                                          .first_step = 5,
@@ -59,7 +62,7 @@ Result Compute(Kind kind, int world_size, int32_t micro_batch_size, int lanes = 
     EXPECT_EQ(result.totals.nll, results[0].totals.nll);
     EXPECT_EQ(result.totals.next_sentence_nll, results[0].totals.next_sentence_nll);
     EXPECT_EQ(result.totals.next_sentence_nll > 0, pairs);
-    EXPECT_EQ(result.totals.masked_tokens, pairs ? results[0].totals.masked_tokens : kRows);
+    EXPECT_EQ(result.totals.masked_tokens, pairs ? results[0].totals.masked_tokens : row_count);
     EXPECT_EQ(result.totals.tokens, results[0].totals.tokens);
     EXPECT_TRUE(result.totals.stop);
   }
@@ -81,6 +84,13 @@ TEST(FlatGradientTest, HowRowsAreCutChangesOnlyRounding) {
       EXPECT_EQ(cut.totals.tokens, whole.totals.tokens);
     }
   }
+}
+
+TEST(FlatGradientTest, ARankWithoutRowsAddsNothing) {
+  const Result whole = Compute(Kind::kFlat, 1, 2, 0, 0.0, SyntheticKind::kRows, 2);
+  const Result cut = Compute(Kind::kFlat, 3, 2, 0, 0.0, SyntheticKind::kRows, 2);
+  EXPECT_LT(RelativeError(cut.grad, whole.grad), 1e-5);
+  EXPECT_EQ(cut.totals.tokens, whole.totals.tokens);
 }
 
 TEST(LaneGradientTest, IsTheSameBitsAtEveryWorldSize) {

@@ -18,6 +18,7 @@
 #include "common/files.h"
 #include "common/status_macros.h"
 #include "worker/collective/collective.h"
+#include "worker/model/cpu/memory.h"
 #include "worker/model/cpu/parallel.h"
 #include "worker/model/masked_lm.h"
 #include "worker/trainer/adamw.h"
@@ -143,6 +144,7 @@ absl::Status Run(const TrainerOptions& options) {
   JobPlan plan = assignment.plan;
   const bool first_rank = assignment.rank == 0;
   model::cpu::FlushDenormals();
+  if (!assignment.cuda) model::cpu::KeepFreedMemory();
   if (options.threads > 0) at::set_num_threads(options.threads);
   // Some sums on CUDA devices are in the order in which threads arrive, unless Torch is told otherwise.
   if (assignment.cuda && plan.deterministic) {

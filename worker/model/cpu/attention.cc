@@ -3,7 +3,6 @@
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/ops/bmm.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <cmath>
@@ -39,10 +38,19 @@ std::vector<Task> MakeTasks(const AttentionPlan& plan) {
   return tasks;
 }
 
-int64_t TokensOf(const AttentionPlan& plan) {
-  int64_t tokens = 0;
-  for (const AttentionPlan::Span& span : plan.spans) tokens += span.length;
-  return tokens;
+// [tokens, columns], zero on padding, which is in no task and must not carry what the memory held.
+template <typename T>
+at::Tensor Output(const AttentionPlan& plan, int64_t columns, const at::TensorOptions& options) {
+  at::Tensor output = at::empty({plan.tokens, columns}, options);
+  T* values = Data<T>(output);
+  int64_t done = 0;
+  const auto zero_up_to = [&](int64_t token) { std::fill(values + done * columns, values + token * columns, T()); };
+  for (const AttentionPlan::Span& span : plan.spans) {
+    zero_up_to(span.token);
+    done = span.token + span.length;
+  }
+  zero_up_to(plan.tokens);
+  return output;
 }
 
 // fp32 buffers for the largest task, made once per thread and pass. Matrices of tokens by heads [length, heads *
@@ -152,7 +160,7 @@ class Pass {
   static constexpr int kProduct = 3;
   static constexpr int kGradient = 4;
 
-  int64_t FirstToken(const Task& task) const { return task.span.row * plan_.seq + task.span.begin; }
+  int64_t FirstToken(const Task& task) const { return task.span.token; }
 
   // The task's columns of query, key or value, with the bias.
   void Unpack(const Task& task, int part, float* to) const {
@@ -205,15 +213,11 @@ class Pass {
 Attended Attention(const at::Tensor& query_key_value, const Weight& bias, const AttentionPlan& plan,
                    const Dropout& dropout) {
   const std::vector<Task> tasks = MakeTasks(plan);
-  const int64_t tokens = plan.rows * plan.seq;
-  const std::vector<int64_t> shape = {tokens, plan.heads * plan.head_size};
   Attended attended;
-  // Padding is in no task, and must not carry what the memory held.
-  attended.output = TokensOf(plan) == tokens ? at::empty(shape, query_key_value.options())
-                                             : at::zeros(shape, query_key_value.options());
   attended.log_normalizer = at::empty({plan.rows, plan.heads, plan.seq}, at::kFloat);
   WithType(query_key_value, [&](auto type) {
     using T = decltype(type);
+    attended.output = Output<T>(plan, plan.heads * plan.head_size, query_key_value.options());
     const Pass<T> pass(plan, dropout, Data<T>(query_key_value), Data<T>(bias.value));
     ParallelFor(static_cast<int64_t>(tasks.size()), 1, [&](int64_t begin, int64_t end) {
       at::AutoDispatchBelowADInplaceOrView no_autograd;  // Is per thread.
@@ -230,12 +234,11 @@ Attended Attention(const at::Tensor& query_key_value, const Weight& bias, const 
 at::Tensor AttentionBackward(const at::Tensor& d_output, const at::Tensor& query_key_value, const Weight& bias,
                              const Attended& attended, const AttentionPlan& plan, const Dropout& dropout) {
   const std::vector<Task> tasks = MakeTasks(plan);
-  const int64_t tokens = plan.rows * plan.seq;
   const int64_t columns = query_key_value.size(1);
-  at::Tensor d_query_key_value = TokensOf(plan) == tokens ? at::empty({tokens, columns}, query_key_value.options())
-                                                          : at::zeros({tokens, columns}, query_key_value.options());
+  at::Tensor d_query_key_value;
   WithType(query_key_value, [&](auto type) {
     using T = decltype(type);
+    d_query_key_value = Output<T>(plan, columns, query_key_value.options());
     const Pass<T> pass(plan, dropout, Data<T>(query_key_value), Data<T>(bias.value));
     ParallelFor(static_cast<int64_t>(tasks.size()), 1, [&](int64_t begin, int64_t end) {
       at::AutoDispatchBelowADInplaceOrView no_autograd;
@@ -245,7 +248,7 @@ at::Tensor AttentionBackward(const at::Tensor& d_output, const at::Tensor& query
                       Data<float>(attended.log_normalizer), Data<T>(d_query_key_value));
       }
     });
-    ParallelSums(tokens, columns, Data<float>(bias.grad), [&](int64_t begin, int64_t end, float* partial) {
+    ParallelSums(plan.tokens, columns, Data<float>(bias.grad), [&](int64_t begin, int64_t end, float* partial) {
       KernelsFor(type).column_sums(Data<T>(d_query_key_value) + begin * columns, columns, end - begin, columns,
                                    partial);
     });

@@ -6,12 +6,14 @@
 #include <vector>
 
 #include "worker/model/cpu/kernels.h"
+#include "worker/model/cpu/tiles.h"
 
 namespace bert::model::cpu {
 
 struct NamedKernelSet {
   std::string name;
   const KernelSet* kernels;
+  const TileKernels* tiles;
 };
 
 // Those this machine can run, the best last.

@@ -166,5 +166,34 @@ TEST(KernelSetsTest, SumsColumns) {
   }
 }
 
+// Numbers that tell where they were; rows and columns on both sides of the vectors' sizes.
+TEST(KernelSetsTest, LaysOutTiles) {
+  for (const NamedKernelSet& set : SupportedKernelSets()) {
+    for (const int64_t rows : {1, 2, 31, 32, 45}) {
+      for (const int64_t columns : {1, 15, 16, 40}) {
+        const int64_t stride = columns + 3;
+        std::vector<Bf16> x(static_cast<size_t>(rows * stride));
+        for (size_t i = 0; i < x.size(); ++i) x[i].bits = static_cast<uint16_t>(i + 1);
+        const auto at = [&](int64_t row, int64_t column) -> uint32_t {
+          return row < rows ? x[static_cast<size_t>(row * stride + column)].bits : 0u;
+        };
+        const int64_t rows_to = (rows + 31) / 32 * 32;
+        std::vector<uint32_t> pairs(static_cast<size_t>(rows_to / 2 * columns), 77);
+        set.tiles->interleave({x.data(), stride, rows, columns}, rows_to, pairs.data(), columns);
+        std::vector<Bf16> transposed(static_cast<size_t>(columns * (rows_to + 1)), Bf16{77});
+        set.tiles->transpose({x.data(), stride, rows, columns}, rows_to, transposed.data(), rows_to + 1);
+        for (int64_t c = 0; c < columns; ++c) {
+          for (int64_t r = 0; r < rows_to; ++r) {
+            ASSERT_EQ(pairs[static_cast<size_t>(r / 2 * columns + c)] >> (r % 2 * 16) & 0xffffu, at(r, c))
+                << set.name << " " << rows << "x" << columns << " at " << r << ", " << c;
+            ASSERT_EQ(transposed[static_cast<size_t>(c * (rows_to + 1) + r)].bits, at(r, c))
+                << set.name << " " << rows << "x" << columns << " at " << r << ", " << c;
+          }
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace bert::model::cpu

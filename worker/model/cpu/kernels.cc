@@ -10,12 +10,16 @@ namespace {
 
 inline float Load(float x) { return x; }
 inline float Load(Bf16 x) { return __builtin_bit_cast(float, static_cast<uint32_t>(x.bits) << 16); }
-inline void Store(float* to, float x) { *to = x; }
 // Round to nearest, ties to even.
-inline void Store(Bf16* to, float x) {
+inline uint32_t RoundedBits(float x) {
   const uint32_t bits = __builtin_bit_cast(uint32_t, x);
-  to->bits = static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+  return (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
 }
+inline void Store(float* to, float x) { *to = x; }
+inline void Store(Bf16* to, float x) { to->bits = static_cast<uint16_t>(RoundedBits(x)); }
+// What Load gives after Store, without the way through memory, which would keep a loop from being vectorised.
+inline float Rounded(float x, const float*) { return x; }
+inline float Rounded(float x, const Bf16*) { return __builtin_bit_cast(float, RoundedBits(x) << 16); }
 
 // e^x to 2 ulp, in a form that vectorises. Below -87 it gives about 1e-38 instead of less.
 inline float Exp(float x) {
@@ -50,20 +54,20 @@ inline float SumRow(const NormForwardArgs<T>& a, int64_t row) {
   const T* bias = a.bias;
   const T* residual = kResidual ? a.residual + row * columns : nullptr;
   float* scratch = a.scratch;
-  float total = 0;
-#pragma omp simd reduction(+ : total)
+#pragma omp simd
   for (int64_t c = 0; c < columns; ++c) {
     float x = Load(sum[c]);
     if constexpr (kBias) x += Load(bias[c]);
     if constexpr (kDropout) x = Kept(x, dropout, scale, threshold, first + static_cast<uint32_t>(c));
     if constexpr (kResidual) x += Load(residual[c]);
     // The statistics are those of the rounded sum, which is what the backward pass sees.
-    T rounded;
-    Store(&rounded, x);
-    sum[c] = rounded;
-    scratch[c] = Load(rounded);
-    total += scratch[c];
+    const float value = Rounded(x, sum);
+    Store(&sum[c], value);
+    scratch[c] = value;
   }
+  float total = 0;
+#pragma omp simd reduction(+ : total)
+  for (int64_t c = 0; c < columns; ++c) total += scratch[c];
   return total;
 }
 
@@ -327,6 +331,11 @@ void CrossEntropy(const CrossEntropyArgs<T>& a) {
   float* d_bias = a.d_bias;
   for (int64_t row = a.begin; row < a.end; ++row) {
     T* logits = a.logits + row * columns;
+    if (a.labels[row] < 0) {
+      a.nll[row] = 0;
+      for (int64_t c = 0; d_bias != nullptr && c < columns; ++c) Store(&logits[c], 0.0f);
+      continue;
+    }
 #pragma omp simd
     for (int64_t c = 0; c < columns; ++c) scratch[c] = Load(logits[c]) + Load(bias[c]);
     const float label_logit = scratch[a.labels[row]];

@@ -93,12 +93,12 @@ struct CrossEntropyArgs {
   int64_t begin;
   int64_t end;
   int64_t columns;
-  T* logits;      // Before the bias. Out, where d_bias is given: the gradient of the logits.
-  const T* bias;  // [columns]
-  const int64_t* labels;
-  float* nll;      // [rows]
-  float* d_bias;   // [columns], added to; or null for no gradient.
-  float* scratch;  // [columns]
+  T* logits;              // Before the bias. Out, where d_bias is given: the gradient of the logits.
+  const T* bias;          // [columns]
+  const int64_t* labels;  // Negative: the row has neither loss nor gradient.
+  float* nll;             // [rows]
+  float* d_bias;          // [columns], added to; or null for no gradient.
+  float* scratch;         // [columns]
 };
 
 template <typename T>

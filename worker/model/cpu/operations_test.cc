@@ -13,14 +13,17 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <functional>
 #include <limits>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "worker/model/cpu/memory.h"
 #include "worker/model/cpu/parallel.h"
 #include "worker/model/cpu/products.h"
+#include "worker/model/cpu/weight_gradient.h"
 #include "worker/model/generic_operations.h"
 
 namespace bert::model {
@@ -244,6 +247,34 @@ TEST_P(CpuOperationsTest, Accumulate) {
   const at::Tensor grad = at::zeros({kRows, kColumns}).fill_(0.5);
   cpu::Accumulate(grad, value);
   EXPECT_TRUE(at::equal(grad, value.to(at::kFloat) + 0.5));
+}
+
+// Sizes above and below those of the blocks in which it is computed.
+TEST_P(CpuOperationsTest, WeightGradient) {
+  for (const auto& [tokens, outputs, inputs] : std::vector<std::array<int64_t, 3>>{
+           {kRows, kColumns, 24}, {1100, 200, 130}, {32, 128, 64}, {1, 1, 1}, {0, 5, 7}}) {
+    const at::Tensor d = Draw({tokens, outputs}).to(at::kBFloat16);
+    const at::Tensor x = Draw({tokens, inputs}).to(at::kBFloat16);
+    const at::Tensor product = at::mm(d.to(at::kFloat).t(), x.to(at::kFloat));
+    const std::vector<at::Tensor> grads = OnAnyThreads([&, outputs = outputs, inputs = inputs] {
+      const at::Tensor grad = at::zeros({outputs, inputs}).fill_(std::numeric_limits<float>::quiet_NaN());
+      cpu::WeightGradient(d, x, grad, GradMode::kReplace);
+      const at::Tensor twice = grad.clone();
+      cpu::WeightGradient(d, x, twice, GradMode::kAdd);
+      return std::vector<at::Tensor>{grad, twice};
+    });
+    const double tolerance = (cpu::HasTiles() ? 1e-5 : 8e-3) * (product.abs().max().item<double>() + 1e-3);
+    EXPECT_LT((grads[0] - product).abs().max().item<double>(), tolerance) << tokens;
+    EXPECT_LT((grads[1] - product * 2).abs().max().item<double>(), 2 * tolerance) << tokens;
+  }
+}
+
+TEST(LargeZerosTest, AreZeroAtAnySize) {
+  for (const int64_t size : {int64_t{0}, int64_t{5}, int64_t{3} << 20}) {
+    const at::Tensor zeros = cpu::LargeZeros(size, at::kFloat);
+    EXPECT_EQ(zeros.numel(), size);
+    EXPECT_FALSE(zeros.any().item<bool>());
+  }
 }
 
 // In a thread of its own, which starts a pool of its own.

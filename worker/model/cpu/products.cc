@@ -34,9 +34,10 @@ at::Tensor MatMulInFp32(const at::Tensor& x, const Weight& weight) {
   return at::mm(x.to(at::kFloat), weight.value.to(at::kFloat).t()).to(at::kBFloat16);
 }
 
-at::Tensor MatMulBackwardInFp32(const at::Tensor& d_output, const at::Tensor& x, const Weight& weight) {
+at::Tensor MatMulBackwardInFp32(const at::Tensor& d_output, const at::Tensor& x, const Weight& weight, GradMode mode) {
   const at::Tensor d = d_output.to(at::kFloat);
   at::Tensor grad = weight.grad;
+  if (mode == GradMode::kReplace) grad.zero_();
   grad.addmm_(d.t(), x.to(at::kFloat));
   return at::mm(d, weight.value.to(at::kFloat)).to(at::kBFloat16);
 }

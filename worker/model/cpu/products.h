@@ -15,7 +15,8 @@ bool Bf16ProductsAreFast();
 // MatMul and MatMulBackward of bf16 tensors with products in fp32: the same inputs, rounded once at the end; gradients
 // of weights not at all.
 at::Tensor MatMulInFp32(const at::Tensor& x, const Weight& weight);
-at::Tensor MatMulBackwardInFp32(const at::Tensor& d_output, const at::Tensor& x, const Weight& weight);
+at::Tensor MatMulBackwardInFp32(const at::Tensor& d_output, const at::Tensor& x, const Weight& weight,
+                                GradMode mode = GradMode::kAdd);
 
 }  // namespace bert::model::cpu
 
