@@ -132,7 +132,7 @@ TEST(YamlTest, RefusesDuplicateKeys) {
 TEST(YamlTest, RefusesWrongTypes) {
   EXPECT_EQ(Problems("train: 5\n"),
             "job.yaml:1: train: must hold fields (steps, global_batch_size, micro_batch_size, precision, optimizer, "
-            "log_every_steps, duration, phases, batch_ramp), not a single value");
+            "log_every_steps, duration, phases, batch_ramp, nonfinite_steps_max), not a single value");
   EXPECT_EQ(Problems("workers: [1, 2]\n"), "job.yaml:1: workers: must hold fields (min, max), not a list");
   EXPECT_EQ(Problems("seed: [1]\n"), "job.yaml:1: seed: must be a single value, not a list");
   EXPECT_EQ(Problems("seed: {a: 1}\n"), "job.yaml:1: seed: must be a single value, not fields");
@@ -196,7 +196,7 @@ TEST(YamlTest, NamesWhatIsWrongWithAnOverride) {
             R"(--set train.stepz=5: train.stepz: unknown field; did you mean 'train.steps'?
 --set train.steps=x: train.steps: must be a whole number in digits only; it is 'x'
 --set train=5: train: holds fields; set one of them: steps, global_batch_size, micro_batch_size, )"
-            R"(precision, optimizer, log_every_steps, duration, phases, batch_ramp
+            R"(precision, optimizer, log_every_steps, duration, phases, batch_ramp, nonfinite_steps_max
 --set train.steps=: train.steps: has no value
 --set seed.a=1: seed: is a value and has no fields
 --set seed: must be of the form field.path=value
