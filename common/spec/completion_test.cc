@@ -47,6 +47,7 @@ model:
   attention_dropout: 0.1
   layer_norm_eps: 1e-12
   initializer_range: 0.02
+  vocab_multiple: 1
 data:
   max_seq_len: 128
   masking:

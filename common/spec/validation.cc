@@ -45,6 +45,7 @@ constexpr Bound kBounds[] = {
     {"model.attention_dropout", 0, 1, false, true},
     {"model.layer_norm_eps", 0, 0.1, true, false},
     {"model.initializer_range", 0, 1, true, false},
+    {"model.vocab_multiple", 1, 4096},
     // A dataloader counts the tokens of a row in 16 bits.
     {"data.max_seq_len", 8, 65535},
     {"data.masking.probability", 0, 1, true, false},

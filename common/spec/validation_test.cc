@@ -104,6 +104,7 @@ TEST(ValidationTest, HoldsEveryBound) {
                                     "model.attention_dropout=1",
                                     "model.layer_norm_eps=0",
                                     "model.initializer_range=0",
+                                    "model.vocab_multiple=0",
                                     "data.max_seq_len=7",
                                     "data.max_seq_len=513",
                                     "data.masking.probability=0",

@@ -14,7 +14,8 @@ class LayoutBuilder {
 
   Layout Build() {
     const int64_t hidden = config_.hidden_size;
-    layout_.word_embeddings = Add("bert.embeddings.word_embeddings.weight", {config_.vocab_size, hidden}, true);
+    layout_.word_embeddings =
+        Add("bert.embeddings.word_embeddings.weight", {config_.padded_vocab_size(), hidden}, true, VocabPadding());
     layout_.position_embeddings =
         Add("bert.embeddings.position_embeddings.weight", {config_.max_position_embeddings, hidden}, true);
     layout_.token_type_embeddings =
@@ -24,7 +25,7 @@ class LayoutBuilder {
     if (PreLn()) layout_.layers.back().norm_after_output = AddNorm("bert.encoder.ln");
     layout_.transform = AddLinear("cls.predictions.transform.dense", hidden, hidden);
     layout_.transform_norm = AddNorm("cls.predictions.transform.LayerNorm");
-    layout_.decoder_bias = Add("cls.predictions.bias", {config_.vocab_size}, false);
+    layout_.decoder_bias = Add("cls.predictions.bias", {config_.padded_vocab_size()}, false, VocabPadding());
     if (config_.next_sentence) {
       layout_.pooler = AddLinear("bert.pooler.dense", hidden, hidden);
       layout_.next_sentence = AddLinear("cls.seq_relationship", 2, hidden);
@@ -35,10 +36,12 @@ class LayoutBuilder {
  private:
   bool PreLn() const { return config_.norm == NormPlacement::kPreLn; }
 
-  int64_t Add(std::string name, std::vector<int64_t> shape, bool decay) {
+  int64_t VocabPadding() const { return config_.padded_vocab_size() - config_.vocab_size; }
+
+  int64_t Add(std::string name, std::vector<int64_t> shape, bool decay, int64_t padding_rows = 0) {
     int64_t size = 1;
     for (const int64_t dimension : shape) size *= dimension;
-    layout_.infos.push_back({std::move(name), std::move(shape), offset_, size, decay});
+    layout_.infos.push_back({std::move(name), std::move(shape), offset_, size, decay, padding_rows});
     offset_ += size;
     return static_cast<int64_t>(layout_.infos.size()) - 1;
   }

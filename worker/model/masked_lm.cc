@@ -19,6 +19,8 @@
 namespace bert::model {
 namespace {
 
+constexpr double kAbsentBias = -30'000;
+
 absl::Status CheckTensor(const char* name, const at::Tensor& tensor, at::ScalarType dtype, int64_t dimensions) {
   if (tensor.defined() && tensor.scalar_type() == dtype && tensor.dim() == dimensions) return absl::OkStatus();
   return absl::InvalidArgumentError(
@@ -132,6 +134,11 @@ MaskedLm::MaskedLm(const ModelConfig& config, const Layout& layout, std::unique_
       transform_norm_(MakeNorm(*parameters_, layout.transform_norm)),
       decoder_(MakeLinear(*parameters_, {layout.word_embeddings, layout.decoder_bias})),
       head_offset_(layout.infos.at(layout.transform.weight).offset) {
+  // Padding of the vocabulary: embeddings of 0, and a bias at which a softmax in fp32 has reached its end, 0 or below
+  // 1e-37. So small a gradient moves nothing: both stay as they are.
+  const ParameterInfo& bias = parameters_->infos()[static_cast<size_t>(layout.decoder_bias)];
+  parameters_->MasterView(layout.decoder_bias).narrow(0, config.vocab_size, bias.padding_rows).fill_(kAbsentBias);
+  parameters_->RefreshCompute();
   if (config.next_sentence) {
     next_sentence_.emplace(MakeLinear(*parameters_, layout.pooler), MakeLinear(*parameters_, layout.next_sentence));
   }
@@ -152,9 +159,9 @@ void MaskedLm::InitializeWeights(uint64_t seed) {
   at::Generator generator = at::detail::createCPUGenerator(seed);
   const std::vector<ParameterInfo>& infos = parameters_->infos();
   for (size_t i = 0; i < infos.size(); ++i) {
-    at::Tensor master = parameters_->MasterView(static_cast<int64_t>(i));
+    at::Tensor master = infos[i].WithoutPadding(parameters_->MasterView(static_cast<int64_t>(i)));
     if (infos[i].decay) {
-      at::Tensor values = at::empty(infos[i].shape, at::kFloat);
+      at::Tensor values = at::empty(master.sizes(), at::kFloat);
       values.normal_(0, config_.initializer_range, generator);
       master.copy_(values);
     } else {
@@ -252,7 +259,7 @@ at::Tensor MaskedLm::Logits(const MaskedBatch& batch) {
   at::AutoDispatchBelowADInplaceOrView no_autograd;
   const PackedBatch packed = Pack(batch, config_);
   const at::Tensor logits = HeadForward(encoder_.Forward(packed.input, nullptr), packed.masked_positions, nullptr);
-  return logits.to(at::kFloat) + decoder_.bias.value;
+  return (logits.to(at::kFloat) + decoder_.bias.value).narrow(1, 0, config_.vocab_size);
 }
 
 }  // namespace bert::model

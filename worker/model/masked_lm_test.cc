@@ -7,6 +7,7 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/equal.h>
+#include <ATen/ops/zeros.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -164,6 +165,38 @@ TEST_P(MaskedLmTest, TheWeightScalesTheNextSentenceGradientAlone) {
   const ParameterInfo& last = model->parameters().infos().back();
   EXPECT_EQ(last.name, "cls.seq_relationship.bias");
   EXPECT_EQ(none.narrow(0, last.offset, last.size).abs().max().item<double>(), 0);
+}
+
+// The same losses, logits and gradients; nothing of the padding moves.
+TEST_P(MaskedLmTest, PaddingTheVocabularyChangesNothing) {
+  const MaskedBatch batch = DrawBatch(kPacked, kSeq, config_);
+  ModelConfig config = config_;
+  config.vocab_multiple = 64;
+  for (const Precision precision : {Precision::kFp32, Precision::kBf16}) {
+    const auto create = [&](const ModelConfig& of) {
+      std::unique_ptr<MaskedLm> model = *MaskedLm::Create(of, precision, at::kCPU);
+      model->InitializeWeights(3);
+      return model;
+    };
+    const std::unique_ptr<MaskedLm> plain = create(config_);
+    const std::unique_ptr<MaskedLm> padded = create(config);
+    const std::vector<ParameterInfo>& infos = padded->parameters().infos();
+    EXPECT_EQ(infos[0].shape[0], 64);
+    EXPECT_EQ(padded->parameters().size() - plain->parameters().size(), 27 * (config.hidden_size + 1));
+    EXPECT_TRUE(at::equal(Unpadded(infos, padded->parameters().master()), plain->parameters().master()));
+    const at::Tensor logits = padded->Logits(batch);
+    EXPECT_EQ(logits.size(1), 37);
+    EXPECT_LT(RelativeDifference(logits, plain->Logits(batch)), 1e-2);
+    EXPECT_NEAR(padded->Evaluate(batch).nll.item<double>() / plain->Evaluate(batch).nll.item<double>(), 1, 1e-5);
+    EXPECT_EQ(padded->Evaluate(batch).correct, plain->Evaluate(batch).correct);
+    const at::Tensor gradient = GradientOf(*padded, batch);
+    const double tolerance = precision == Precision::kFp32 ? 1e-5 : 1e-2;
+    EXPECT_LT(RelativeDifference(Unpadded(infos, gradient), GradientOf(*plain, batch)), tolerance);
+    // Of the gradient's other elements no more than an exponential in fp32 leaves at its end.
+    at::Tensor rest = gradient.clone();
+    CopyUnpadded(infos, at::zeros({UnpaddedSize(infos)}), rest);
+    EXPECT_LT(rest.abs().max().item<double>(), 1e-37);
+  }
 }
 
 TEST_P(MaskedLmTest, SeedDecidesDropout) {

@@ -26,6 +26,7 @@ absl::Status CheckProbability(const char* field, double value) {
 absl::Status Validate(const ModelConfig& config) {
   for (const absl::Status& status : {
            CheckRange("vocab_size", config.vocab_size, 1, kDimensionMax),
+           CheckRange("vocab_multiple", config.vocab_multiple, 1, kDimensionMax),
            CheckRange("hidden_size", config.hidden_size, 1, kDimensionMax),
            CheckRange("num_hidden_layers", config.num_hidden_layers, 1, kLayersMax),
            CheckRange("num_attention_heads", config.num_attention_heads, 1, kDimensionMax),

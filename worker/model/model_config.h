@@ -31,9 +31,14 @@ struct ModelConfig {
   double layer_norm_eps = 1e-12;
   double initializer_range = 0.02;
   int64_t pad_token_id = 0;
+  // The embeddings and the decoder have a multiple of this many rows, for products of sizes that suit the device. What
+  // is added stands for no token: it has no probability and no gradient, and is in no model file.
+  int64_t vocab_multiple = 1;
   // A pooler and the next-sentence head beside the masked-language-model head: Hugging Face's BertForPreTraining and
   // MegatronBertForPreTraining.
   bool next_sentence = false;
+
+  int64_t padded_vocab_size() const { return (vocab_size + vocab_multiple - 1) / vocab_multiple * vocab_multiple; }
 };
 
 // INVALID_ARGUMENT names the field and its bound.

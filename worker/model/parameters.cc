@@ -1,5 +1,6 @@
 #include "worker/model/parameters.h"
 
+#include <ATen/ops/cat.h>
 #include <ATen/ops/zeros.h>
 
 #include <utility>
@@ -8,6 +9,37 @@
 #include "worker/model/cpu/memory.h"
 
 namespace bert::model {
+
+namespace {
+
+// What a tensor of `info` has without padding, in elements.
+int64_t UnpaddedSize(const ParameterInfo& info) {
+  return info.size / info.shape[0] * (info.shape[0] - info.padding_rows);
+}
+
+}  // namespace
+
+int64_t UnpaddedSize(const std::vector<ParameterInfo>& infos) {
+  int64_t size = 0;
+  for (const ParameterInfo& info : infos) size += UnpaddedSize(info);
+  return size;
+}
+
+at::Tensor Unpadded(const std::vector<ParameterInfo>& infos, const at::Tensor& flat) {
+  if (UnpaddedSize(infos) == flat.numel()) return flat;
+  std::vector<at::Tensor> parts;
+  for (const ParameterInfo& info : infos) parts.push_back(flat.narrow(0, info.offset, UnpaddedSize(info)));
+  return at::cat(parts);
+}
+
+void CopyUnpadded(const std::vector<ParameterInfo>& infos, const at::Tensor& unpadded, const at::Tensor& flat) {
+  int64_t from = 0;
+  for (const ParameterInfo& info : infos) {
+    const int64_t size = UnpaddedSize(info);
+    flat.narrow(0, info.offset, size).copy_(unpadded.narrow(0, from, size));
+    from += size;
+  }
+}
 
 Parameters::Parameters(std::vector<ParameterInfo> infos, Precision precision, at::Device device)
     : infos_(std::move(infos)), precision_(precision) {

@@ -20,7 +20,19 @@ struct ParameterInfo {
   int64_t offset = 0;  // Elements from the start of the flat buffer.
   int64_t size = 0;    // Elements.
   bool decay = false;  // Weight decay applies: not for biases and LayerNorm.
+  // Rows at the end of the first dimension that are in no file: see ModelConfig::vocab_multiple.
+  int64_t padding_rows = 0;
+
+  // Of a tensor of this shape: what files have of it.
+  at::Tensor WithoutPadding(const at::Tensor& tensor) const { return tensor.narrow(0, 0, shape[0] - padding_rows); }
 };
+
+// Elements without padding.
+int64_t UnpaddedSize(const std::vector<ParameterInfo>& infos);
+// A flat buffer without what belongs to padding, on its device; the buffer itself where there is no padding.
+at::Tensor Unpadded(const std::vector<ParameterInfo>& infos, const at::Tensor& flat);
+// The way back: `flat` keeps what it has of padding.
+void CopyUnpadded(const std::vector<ParameterInfo>& infos, const at::Tensor& unpadded, const at::Tensor& flat);
 
 // Owns the buffers, whose addresses never change: update them in place, never assign another tensor to them. Not
 // thread-safe.

@@ -112,11 +112,12 @@ absl::Status ReadWeights(const std::string& directory, MaskedLm& model) {
   ASSIGN_OR_RETURN(const SafetensorsFile file, SafetensorsFile::Open(Join(directory, kWeightsFile)));
   Parameters& parameters = model.parameters();
   for (size_t i = 0; i < parameters.infos().size(); ++i) {
-    const std::string& name = parameters.infos()[i].name;
+    const ParameterInfo& info = parameters.infos()[i];
+    const std::string& name = info.name;
     if (!file.entries().contains(name)) {
       return absl::DataLossError(absl::StrCat(file.path(), ": tensor '", name, "' is missing"));
     }
-    RETURN_IF_ERROR(file.ReadInto(name, parameters.MasterView(static_cast<int64_t>(i))));
+    RETURN_IF_ERROR(file.ReadInto(name, info.WithoutPadding(parameters.MasterView(static_cast<int64_t>(i)))));
   }
   parameters.RefreshCompute();
   return absl::OkStatus();
@@ -200,7 +201,7 @@ absl::Status SavePretrained(const ModelConfig& config, const std::vector<Paramet
                             const at::Tensor& master, const std::string& directory) {
   std::vector<std::pair<std::string, at::Tensor>> tensors;
   for (const ParameterInfo& info : infos) {
-    tensors.emplace_back(info.name, master.narrow(0, info.offset, info.size).view(info.shape));
+    tensors.emplace_back(info.name, info.WithoutPadding(master.narrow(0, info.offset, info.size).view(info.shape)));
   }
   RETURN_IF_ERROR(WriteFile(Join(directory, kConfigFile), ConfigJson(config)));
   return WriteSafetensors(Join(directory, kWeightsFile), tensors);

@@ -131,5 +131,23 @@ TEST_P(PretrainedTest, NamesFileAndFieldOfABadConfig) {
   EXPECT_THAT(std::string(ReadConfig(directory_).status().message()), HasSubstr("is not a JSON object"));
 }
 
+TEST_P(PretrainedTest, FilesHaveTheVocabularyWithoutItsPadding) {
+  ModelConfig padded = config_;
+  padded.vocab_multiple = 64;
+  const std::unique_ptr<MaskedLm> model = *MaskedLm::Create(padded, Precision::kFp32, at::kCPU);
+  model->InitializeWeights(4);
+  ASSERT_TRUE(SavePretrained(*model, directory_).ok());
+  const auto file = SafetensorsFile::Open(directory_ + "/model.safetensors");
+  const auto& words = file->entries().at("bert.embeddings.word_embeddings.weight");
+  EXPECT_EQ(words.shape, (std::vector<int64_t>{37, config_.hidden_size}));
+  EXPECT_EQ(file->entries().at("cls.predictions.bias").shape, std::vector<int64_t>{37});
+  const auto plain = LoadPretrained(directory_, Precision::kFp32, at::kCPU);
+  ASSERT_TRUE(plain.ok()) << plain.status();
+  EXPECT_EQ((*plain)->config().padded_vocab_size(), 37);
+  const std::unique_ptr<MaskedLm> again = *MaskedLm::Create(padded, Precision::kFp32, at::kCPU);
+  ASSERT_TRUE(LoadWeights(directory_, *again).ok());
+  EXPECT_TRUE(at::equal(again->parameters().master(), model->parameters().master()));
+}
+
 }  // namespace
 }  // namespace bert::model

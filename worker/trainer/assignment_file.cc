@@ -30,6 +30,8 @@ model::ModelConfig ReadModel(const v1::ModelSpec& spec) {
   config.attention_dropout = spec.attention_dropout();
   config.layer_norm_eps = spec.layer_norm_eps();
   config.initializer_range = spec.initializer_range();
+  // Jobs of earlier versions have none.
+  if (spec.has_vocab_multiple()) config.vocab_multiple = spec.vocab_multiple();
   return config;
 }
 
