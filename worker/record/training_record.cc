@@ -135,7 +135,7 @@ absl::Status DrawCharts(const TrainingRecord::Options& options) {
   return WriteFileDurably(absl::StrCat(options.directory, "/learning_rate.svg"),
                           DrawSvg({.title = "Learning rate",
                                    .x_label = "optimizer steps",
-                                   .y_label = "learning rate (1 / step)",
+                                   .y_label = "learning rate",
                                    .lines = {{.name = "learning rate", .points = rate.Points()}}}));
 }
 
