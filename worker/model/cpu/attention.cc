@@ -1,17 +1,20 @@
-// Attention segment by segment: no scores are computed across segments or on padding, so there is nothing to mask. The
-// products run in fp32 on all heads of a segment whose scores fit the cache together.
+// Attention segment by segment: no scores are computed across segments or on padding, so there is nothing to mask. Here
+// the products run in fp32, on all heads of a segment whose scores fit the cache together; on matrix tiles those of
+// bf16 are left to tile_attention.h.
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/ops/bmm.h>
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 #include <vector>
 
 #include "common/check.h"
 #include "worker/model/cpu/kernels.h"
 #include "worker/model/cpu/operations.h"
 #include "worker/model/cpu/parallel.h"
+#include "worker/model/cpu/tile_attention.h"
 #include "worker/model/cpu/typed.h"
 
 namespace bert::model::cpu {
@@ -190,6 +193,7 @@ class Pass {
     const int64_t first_row = (task.span.row * plan_.heads + task.first_head + head) * plan_.seq + task.span.begin;
     return {.rows = length,
             .columns = length,
+            .stride = length,
             .scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(plan_.head_size))),
             .dropout = dropout_,
             .element = static_cast<uint32_t>(first_row * plan_.seq + task.span.begin),
@@ -218,6 +222,13 @@ Attended Attention(const at::Tensor& query_key_value, const Weight& bias, const 
   WithType(query_key_value, [&](auto type) {
     using T = decltype(type);
     attended.output = Output<T>(plan, plan.heads * plan.head_size, query_key_value.options());
+    if constexpr (std::is_same_v<T, Bf16>) {
+      if (TileAttentionServes(plan)) {
+        TileAttention({plan, dropout, Data<T>(query_key_value), Data<T>(bias.value)}, Data<T>(attended.output),
+                      Data<float>(attended.log_normalizer));
+        return;
+      }
+    }
     const Pass<T> pass(plan, dropout, Data<T>(query_key_value), Data<T>(bias.value));
     ParallelFor(static_cast<int64_t>(tasks.size()), 1, [&](int64_t begin, int64_t end) {
       at::AutoDispatchBelowADInplaceOrView no_autograd;  // Is per thread.
@@ -239,8 +250,16 @@ at::Tensor AttentionBackward(const at::Tensor& d_output, const at::Tensor& query
   WithType(query_key_value, [&](auto type) {
     using T = decltype(type);
     d_query_key_value = Output<T>(plan, columns, query_key_value.options());
+    const bool tiles = std::is_same_v<T, Bf16> && TileAttentionServes(plan);
+    if constexpr (std::is_same_v<T, Bf16>) {
+      if (tiles) {
+        TileAttentionBackward({plan, dropout, Data<T>(query_key_value), Data<T>(bias.value)},
+                              {Data<T>(attended.output), Data<T>(d_output), Data<float>(attended.log_normalizer)},
+                              Data<T>(d_query_key_value));
+      }
+    }
     const Pass<T> pass(plan, dropout, Data<T>(query_key_value), Data<T>(bias.value));
-    ParallelFor(static_cast<int64_t>(tasks.size()), 1, [&](int64_t begin, int64_t end) {
+    ParallelFor(tiles ? 0 : static_cast<int64_t>(tasks.size()), 1, [&](int64_t begin, int64_t end) {
       at::AutoDispatchBelowADInplaceOrView no_autograd;
       Scratch scratch(tasks, begin, end, plan.head_size, Pass<T>::kBackwardTokenBuffers, 2);
       for (int64_t i = begin; i < end; ++i) {

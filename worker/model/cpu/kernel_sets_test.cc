@@ -124,6 +124,7 @@ TEST(KernelSetsTest, SoftmaxIsAccurateForLargeScores) {
       float log_normalizer = 0;
       set.kernels->softmax.forward({.rows = 1,
                                     .columns = kSize,
+                                    .stride = kSize,
                                     .scale = 0.5f,
                                     .dropout = {},
                                     .element = 0,

@@ -260,7 +260,7 @@ void SoftmaxForward(const SoftmaxArgs& a) {
   const Dropout dropout = a.dropout;
   const uint32_t threshold = dropout.threshold();
   for (int64_t row = 0; row < a.rows; ++row) {
-    float* scores = a.scores + row * columns;
+    float* scores = a.scores + row * a.stride;
     const float max = RowMax(scores, columns);
     float total = 0;
 #pragma omp simd reduction(+ : total)
@@ -290,8 +290,8 @@ void SoftmaxBackward(const SoftmaxArgs& a) {
   const uint32_t threshold = dropout.threshold();
   const float dropout_scale = dropout.scale();
   for (int64_t row = 0; row < a.rows; ++row) {
-    float* scores = a.scores + row * columns;
-    float* d_scores = a.d_scores + row * columns;
+    float* scores = a.scores + row * a.stride;
+    float* d_scores = a.d_scores + row * a.stride;
     const float log_normalizer = a.log_normalizer[row];
     const float inner = a.inner[row * a.inner_stride];
     if (!dropout.active()) {

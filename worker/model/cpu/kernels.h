@@ -74,6 +74,7 @@ struct GeluArgs {
 struct SoftmaxArgs {
   int64_t rows;
   int64_t columns;
+  int64_t stride;  // From one row of scores and d_scores to the next.
   float scale;
   Dropout dropout;
   uint32_t element;         // Number of the first element.

@@ -167,30 +167,32 @@ TEST_P(CpuOperationsTest, AddDropoutNorm) {
 TEST_P(CpuOperationsTest, Attention) {
   constexpr int64_t kSeq = 21;
   constexpr int64_t kHeads = 3;
-  constexpr int64_t kHeadSize = 5;
-  constexpr int64_t kHidden = kHeads * kHeadSize;
   at::Tensor segments = at::zeros({3, kSeq}, at::kInt);  // One; three; two and padding.
   segments[1].narrow(0, 4, 1).fill_(1);
   segments[1].narrow(0, 5, 16).fill_(2);
   segments[2].narrow(0, 9, 3).fill_(1);
   segments[2].narrow(0, 12, 9).fill_(-1);
-  const AttentionPlan plan = MakeAttentionPlan(segments, kHeads, kHeadSize);
-  EXPECT_EQ(plan.spans.size(), 6u);
-  const at::Tensor tokens = segments.flatten().ge(0).unsqueeze(1);
-  const at::Tensor query_key_value = Draw({3 * kSeq, 3 * kHidden});
-  // What the layers above pass down is zero on padding.
-  const at::Tensor d = Draw({3 * kSeq, kHidden}) * tokens;
-  const Weight bias = DrawWeight({3 * kHidden});
-  for (const Dropout& dropout : {Dropout(), dropout_}) {
-    const auto run = [&](auto forward, auto backward) {
-      const Weight fresh = Fresh(bias);
-      const Attended attended = forward(query_key_value, fresh, plan, dropout);
-      const at::Tensor d_query_key_value = backward(d, query_key_value, fresh, attended, plan, dropout);
-      // The output on padding is nobody's; its gradient is zero in both.
-      return std::vector<at::Tensor>{attended.output * tokens, d_query_key_value, fresh.grad};
-    };
-    ExpectAllClose(OnAnyThreads([&] { return run(cpu::Attention, cpu::AttentionBackward); }),
-                   run(generic::Attention, generic::AttentionBackward));
+  // The second fills matrix tiles, which not every machine has.
+  for (const int64_t head_size : {5, 32}) {
+    const int64_t hidden = kHeads * head_size;
+    const AttentionPlan plan = MakeAttentionPlan(segments, kHeads, head_size);
+    EXPECT_EQ(plan.spans.size(), 6u);
+    const at::Tensor tokens = segments.flatten().ge(0).unsqueeze(1);
+    const at::Tensor query_key_value = Draw({3 * kSeq, 3 * hidden});
+    // What the layers above pass down is zero on padding.
+    const at::Tensor d = Draw({3 * kSeq, hidden}) * tokens;
+    const Weight bias = DrawWeight({3 * hidden});
+    for (const Dropout& dropout : {Dropout(), dropout_}) {
+      const auto run = [&](auto forward, auto backward) {
+        const Weight fresh = Fresh(bias);
+        const Attended attended = forward(query_key_value, fresh, plan, dropout);
+        const at::Tensor d_query_key_value = backward(d, query_key_value, fresh, attended, plan, dropout);
+        // The output on padding is nobody's; its gradient is zero in both.
+        return std::vector<at::Tensor>{attended.output * tokens, d_query_key_value, fresh.grad};
+      };
+      ExpectAllClose(OnAnyThreads([&] { return run(cpu::Attention, cpu::AttentionBackward); }),
+                     run(generic::Attention, generic::AttentionBackward));
+    }
   }
 }
 
