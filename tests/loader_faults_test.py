@@ -23,8 +23,11 @@ class LoaderFaultsTest(cluster.ClusterTest):
         shutil.copytree(c.home / "data", c.home / "data-2")
         c.start_dataloader("loader-2", c.home / "data-2")
         c.start_worker(cpu_slots=2)
-        cluster.wait_for("two loaders", lambda: len(c.ctl_json("node", "list").get("loaders", [])) == 2)
+        self.wait_for_two_loaders(c)
         return c
+
+    def wait_for_two_loaders(self, c):
+        cluster.wait_for("two loaders", lambda: len(c.ctl_json("node", "list").get("loaders", [])) == 2)
 
     def streams(self, c, loader):
         return c.metrics(loader)["bert_loader_open_streams"]
@@ -45,7 +48,7 @@ class LoaderFaultsTest(cluster.ClusterTest):
         c.wait_for_step(job, c.last_step(job) + 100)
         # It comes back, and the other one hangs.
         c.start_dataloader("loader-1")
-        cluster.wait_for("two loaders again", lambda: len(c.ctl_json("node", "list").get("loaders", [])) == 2)
+        self.wait_for_two_loaders(c)
         hung = c.processes["loader-2"].pid
         os.kill(hung, signal.SIGSTOP)
         try:
@@ -53,7 +56,7 @@ class LoaderFaultsTest(cluster.ClusterTest):
             c.wait_for_step(job, c.last_step(job) + 100)
         finally:
             os.kill(hung, signal.SIGCONT)
-        cluster.wait_for("two loaders once more", lambda: len(c.ctl_json("node", "list").get("loaders", [])) == 2)
+        self.wait_for_two_loaders(c)
         # A shard of the one that serves both loses its second half: it leaves, by name, and they go on at the other.
         shard = c.home / "data/english/shards/train-00000.bin"
         os.truncate(shard, shard.stat().st_size // 2)
